@@ -1,0 +1,2 @@
+//! The hostler binary.
+fn main() {}
