@@ -22,10 +22,19 @@ pub enum ChangeKind {
     /// A whiteout: what is below this name is gone.
     Removed,
     /// `copied_up`: the overlay says that it came from a file below, not from nothing.
-    File { size: u64, mode: u32, copied_up: bool },
+    File {
+        size: u64,
+        mode: u32,
+        copied_up: bool,
+    },
     /// `opaque`: what is below this directory is gone.
-    Directory { mode: u32, opaque: bool },
-    Symlink { target: String },
+    Directory {
+        mode: u32,
+        opaque: bool,
+    },
+    Symlink {
+        target: String,
+    },
     /// A socket, a fifo or a device: never applied.
     Special,
 }

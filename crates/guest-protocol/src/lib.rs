@@ -34,8 +34,8 @@ pub use client::{Client, ClientError};
 pub use error::{ErrorBody, ErrorKind};
 pub use file::FileEntry;
 pub use process::{
-    Ack, Data, Exit, Framing, InputAck, OutputRecord, Payload, Process, ProcessState, Signal, Spawn, Stdio, Stream,
-    TerminalSize,
+    Ack, Data, Exit, Framing, InputAck, OutputRecord, Payload, Process, ProcessState, Signal, Spawn, Stdio,
+    Stream, TerminalSize,
 };
 
 use serde::{Deserialize, Serialize};

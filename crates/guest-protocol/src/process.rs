@@ -146,10 +146,20 @@ impl Data {
     pub fn new(stream: Stream, bytes: Vec<u8>, cut_bytes: u64) -> Self {
         use base64::Engine as _;
         match String::from_utf8(bytes) {
-            Ok(text) => Self { stream, text: Some(text), base64: None, cut_bytes },
+            Ok(text) => Self {
+                stream,
+                text: Some(text),
+                base64: None,
+                cut_bytes,
+            },
             Err(error) => {
                 let encoded = base64::engine::general_purpose::STANDARD.encode(error.as_bytes());
-                Self { stream, text: None, base64: Some(encoded), cut_bytes }
+                Self {
+                    stream,
+                    text: None,
+                    base64: Some(encoded),
+                    cut_bytes,
+                }
             }
         }
     }
@@ -159,9 +169,9 @@ impl Data {
         use base64::Engine as _;
         match (self.text, self.base64) {
             (Some(text), _) => text.into_bytes(),
-            (None, Some(encoded)) => {
-                base64::engine::general_purpose::STANDARD.decode(encoded).unwrap_or_default()
-            }
+            (None, Some(encoded)) => base64::engine::general_purpose::STANDARD
+                .decode(encoded)
+                .unwrap_or_default(),
             (None, None) => Vec::new(),
         }
     }
@@ -188,7 +198,13 @@ mod tests {
 
     #[test]
     fn an_exit_names_code_or_signal() {
-        let record = OutputRecord { seq: 1, payload: Payload::Exit(Exit::Signal(9)) };
-        assert_eq!(serde_json::to_string(&record).unwrap(), r#"{"seq":1,"exit":{"signal":9}}"#);
+        let record = OutputRecord {
+            seq: 1,
+            payload: Payload::Exit(Exit::Signal(9)),
+        };
+        assert_eq!(
+            serde_json::to_string(&record).unwrap(),
+            r#"{"seq":1,"exit":{"signal":9}}"#
+        );
     }
 }
