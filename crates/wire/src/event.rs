@@ -1,0 +1,149 @@
+//! Events of a session's log.
+
+use crate::content::ContentBlock;
+use crate::open::{Unknown, open_enum};
+use crate::session::{SessionError, StopDetails, StopReason};
+use crate::usage::{ModelUsage, SessionUsage};
+use domain::EventId;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+
+/// An event as it is stored, listed and streamed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    pub id: EventId,
+    /// Null on a user's event while it is queued.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub processed_at: Option<OffsetDateTime>,
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+/// What an event says; its `type` and the fields that go with it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self", tag = "type")]
+pub enum Body {
+    #[serde(rename = "user.message")]
+    UserMessage { content: Vec<ContentBlock> },
+    #[serde(rename = "user.interrupt")]
+    UserInterrupt {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session_thread_id: Option<String>,
+    },
+    #[serde(rename = "agent.message")]
+    AgentMessage { content: Vec<ContentBlock> },
+    #[serde(rename = "agent.thinking")]
+    AgentThinking,
+    #[serde(rename = "agent.tool_use")]
+    AgentToolUse {
+        name: String,
+        #[serde(default)]
+        input: Map<String, Value>,
+        /// `allow`, `ask` or `deny`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        evaluated_permission: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        evaluation: Option<Value>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session_thread_id: Option<String>,
+    },
+    #[serde(rename = "agent.tool_result")]
+    AgentToolResult {
+        /// The id of the `agent.tool_use` event.
+        tool_use_id: EventId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        content: Option<Vec<ContentBlock>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        is_error: Option<bool>,
+    },
+    #[serde(rename = "agent.thread_context_compacted")]
+    AgentThreadContextCompacted,
+    #[serde(rename = "session.status_running")]
+    SessionStatusRunning,
+    #[serde(rename = "session.status_idle")]
+    SessionStatusIdle {
+        stop_reason: StopReason,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stop_details: Option<StopDetails>,
+    },
+    #[serde(rename = "session.status_rescheduled")]
+    SessionStatusRescheduled,
+    #[serde(rename = "session.status_terminated")]
+    SessionStatusTerminated,
+    #[serde(rename = "session.usage")]
+    SessionUsage {
+        usage: SessionUsage,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        budget: Option<Value>,
+    },
+    #[serde(rename = "session.error")]
+    SessionError { error: SessionError },
+    #[serde(rename = "session.updated")]
+    SessionUpdated {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<Value>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        budget: Option<Value>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        metadata: Option<Value>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        title: Option<Value>,
+    },
+    #[serde(rename = "span.model_request_start")]
+    SpanModelRequestStart,
+    #[serde(rename = "span.model_request_end")]
+    SpanModelRequestEnd {
+        model_request_start_id: EventId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        is_error: Option<bool>,
+        model_usage: ModelUsage,
+    },
+    #[serde(skip)]
+    Unknown(Unknown),
+}
+
+open_enum!(Body:
+    "user.message", "user.interrupt",
+    "agent.message", "agent.thinking", "agent.tool_use", "agent.tool_result", "agent.thread_context_compacted",
+    "session.status_running", "session.status_idle", "session.status_rescheduled", "session.status_terminated",
+    "session.usage", "session.error", "session.updated",
+    "span.model_request_start", "span.model_request_end",
+);
+
+impl Event {
+    /// A new event that is processed as it is written.
+    pub fn new(body: Body, now: OffsetDateTime) -> Self {
+        Self { id: EventId::random(), processed_at: Some(now), body }
+    }
+
+    /// A new event of a user that waits to be acted on.
+    pub fn queued(body: Body) -> Self {
+        Self { id: EventId::random(), processed_at: None, body }
+    }
+}
+
+impl Body {
+    /// The value of `type`.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::UserMessage { .. } => "user.message",
+            Self::UserInterrupt { .. } => "user.interrupt",
+            Self::AgentMessage { .. } => "agent.message",
+            Self::AgentThinking => "agent.thinking",
+            Self::AgentToolUse { .. } => "agent.tool_use",
+            Self::AgentToolResult { .. } => "agent.tool_result",
+            Self::AgentThreadContextCompacted => "agent.thread_context_compacted",
+            Self::SessionStatusRunning => "session.status_running",
+            Self::SessionStatusIdle { .. } => "session.status_idle",
+            Self::SessionStatusRescheduled => "session.status_rescheduled",
+            Self::SessionStatusTerminated => "session.status_terminated",
+            Self::SessionUsage { .. } => "session.usage",
+            Self::SessionError { .. } => "session.error",
+            Self::SessionUpdated { .. } => "session.updated",
+            Self::SpanModelRequestStart => "span.model_request_start",
+            Self::SpanModelRequestEnd { .. } => "span.model_request_end",
+            Self::Unknown(unknown) => unknown.kind(),
+        }
+    }
+}
