@@ -85,10 +85,9 @@ fn of_v4(address: Ipv4Addr) -> AddressClass {
         [100, 64..=127, ..] => AddressClass::CarrierNat,
         [198, 18..=19, ..] => AddressClass::Synthetic,
         [192, 88, 99, _] => AddressClass::Translated,
-        [192, 0, 0 | 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => AddressClass::Reserved,
         [224..=239, ..] => AddressClass::Multicast,
         [255, 255, 255, 255] => AddressClass::Broadcast,
-        [240..=255, ..] => AddressClass::Reserved,
+        [192, 0, 0 | 2, _] | [198, 51, 100, _] | [203, 0, 113, _] | [240..=255, ..] => AddressClass::Reserved,
         _ => AddressClass::Public,
     }
 }
@@ -97,20 +96,13 @@ fn of_v6(address: Ipv6Addr) -> AddressClass {
     if let Some(mapped) = address.to_ipv4_mapped() {
         return of_v4(mapped);
     }
-    let [a, b, c, d, e, f, g, h] = address.segments();
-    let inner = || {
-        let [first, second] = g.to_be_bytes();
-        let [third, fourth] = h.to_be_bytes();
-        of_v4(Ipv4Addr::new(first, second, third, fourth))
-    };
-    match (a, b) {
-        (0, 0) if [c, d, e, f, g, h] == [0; 6] => AddressClass::Unspecified,
-        (0, 0) if [c, d, e, f, g, h] == [0, 0, 0, 0, 0, 1] => AddressClass::Loopback,
-        (0x64, 0xff9b) if [c, d, e, f] == [0; 4] => inner(),
+    let [first, second, rest @ ..] = address.segments();
+    match (first, second) {
+        (0, 0) if rest == [0; 6] => AddressClass::Unspecified,
+        (0, 0) if rest == [0, 0, 0, 0, 0, 1] => AddressClass::Loopback,
+        (0x64, 0xff9b) if rest[..4] == [0; 4] => of_v4(Ipv4Addr::from_bits(address.to_bits() as u32)),
         (0x64, 0xff9b) | (0x2002, _) | (0x2001, 0) => AddressClass::Translated,
-        (0xfd00, 0xec2) | (0xfd20, 0xce) if [c, d, e, f, g, h] == [0, 0, 0, 0, 0, 0x254] => {
-            AddressClass::Metadata
-        }
+        (0xfd00, 0xec2) | (0xfd20, 0xce) if rest == [0, 0, 0, 0, 0, 0x254] => AddressClass::Metadata,
         (0xfc00..=0xfdff | 0xfec0..=0xfeff, _) => AddressClass::Private,
         (0xfe80..=0xfebf, _) => AddressClass::LinkLocal,
         (0xff00..=0xffff, _) => AddressClass::Multicast,

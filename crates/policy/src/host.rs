@@ -212,6 +212,8 @@ pub(crate) fn parse_port(text: &str) -> Result<u16, HostError> {
 mod tests {
     use super::*;
 
+    type Check = fn(&HostError) -> bool;
+
     #[test]
     fn names_are_folded_and_lose_the_trailing_dot() {
         for text in ["API.Example.COM", "api.example.com", "api.example.com."] {
@@ -232,7 +234,7 @@ mod tests {
     fn what_dns_cannot_carry_is_refused_with_its_reason() {
         let long_label = format!("{}.example", "a".repeat(64));
         let long_name = "abcdefg.".repeat(32);
-        let table: [(&str, fn(&HostError) -> bool); 16] = [
+        let table: [(&str, Check); 16] = [
             ("", |error| matches!(error, HostError::Empty)),
             (".", |error| matches!(error, HostError::EmptyLabel)),
             ("..", |error| matches!(error, HostError::EmptyLabel)),

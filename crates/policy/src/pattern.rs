@@ -313,144 +313,106 @@ mod tests {
         }
     }
 
+    fn check_messages(table: &[(&str, usize, &str)]) {
+        for (text, position, message) in table {
+            let error = text.parse::<Pattern>().unwrap_err();
+            let expected = format!("host pattern {text:?}, character {position}: {message}");
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
     #[test]
-    fn a_wrong_pattern_says_what_where_and_what_to_write() {
-        let table = [
+    fn what_people_paste_is_answered_with_what_to_write() {
+        check_messages(&[
+            ("", 1, "it is empty; write a host, like api.example.com"),
             (
-                "",
-                "host pattern \"\", character 1: it is empty; write a host, like api.example.com",
+                "https://a.example:8443/v1?x=1",
+                1,
+                "a pattern has no scheme; write \"a.example:8443\"",
             ),
             (
-                "*",
-                "host pattern \"*\", character 1: this would allow every host; name the hosts that are needed, like *.example.com",
+                "https://me:secret@a.example",
+                1,
+                "a pattern has no scheme; write \"a.example\"",
             ),
             (
-                "*:443",
-                "host pattern \"*:443\", character 1: this would allow every host; name the hosts that are needed, like *.example.com",
+                "me@a.example",
+                3,
+                "a pattern has no user name; write \"a.example\"",
             ),
             (
-                "*.com",
-                "host pattern \"*.com\", character 3: this would allow every host below \"com\"; name one more label, like *.example.com",
+                "a.example/v1",
+                10,
+                "a pattern has no path, access is to whole hosts; write \"a.example\"",
             ),
+        ]);
+        let several = "a pattern is one host without spaces or commas; give each host on its own";
+        check_messages(&[("a.example,b.example", 10, several), (" a.example", 1, several)]);
+        let localhost = "inside a sandbox localhost is the sandbox itself; for a service of this machine write 127.0.0.1:PORT";
+        check_messages(&[("localhost:3000", 1, localhost), ("*.localhost", 3, localhost)]);
+    }
+
+    #[test]
+    fn stars_that_mean_too_much_or_nothing_are_refused() {
+        let everything = "this would allow every host; name the hosts that are needed, like *.example.com";
+        check_messages(&[
+            ("*", 1, everything),
+            ("*:443", 1, everything),
+            ("*.", 1, everything),
+        ]);
+        let wide = "this would allow every host below \"com\"; name one more label, like *.example.com";
+        check_messages(&[("*.com", 3, wide), ("*.com.:80", 3, wide)]);
+        let star = "a star stands for whole labels at the beginning only, like *.example.com";
+        for (text, position) in [
+            ("a.*.com", 3),
+            ("api*.example", 4),
+            ("*.*.example", 3),
+            ("*.10.0.0.1", 1),
+        ] {
+            check_messages(&[(text, position, star)]);
+        }
+    }
+
+    #[test]
+    fn hosts_and_ports_that_do_not_exist_are_shown_where_they_stand() {
+        let label = "there is nothing between two dots, or before the first";
+        check_messages(&[("a..b", 3, label), ("..", 1, label), (".a", 1, label)]);
+        check_messages(&[
+            ("-a", 1, "the part \"-a\" begins or ends with a hyphen"),
+            ("x.a-:80", 3, "the part \"a-\" begins or ends with a hyphen"),
             (
-                "a.*.com",
-                "host pattern \"a.*.com\", character 3: a star stands for whole labels at the beginning only, like *.example.com",
+                "a\u{fc}.b",
+                2,
+                "'\u{fc}' is not ASCII; write the name in its ASCII form, which begins with xn--",
             ),
-            (
-                "api*.example.com",
-                "host pattern \"api*.example.com\", character 4: a star stands for whole labels at the beginning only, like *.example.com",
-            ),
-            (
-                "*.*.example.com",
-                "host pattern \"*.*.example.com\", character 3: a star stands for whole labels at the beginning only, like *.example.com",
-            ),
-            (
-                "*.10.0.0.1",
-                "host pattern \"*.10.0.0.1\", character 1: a star stands for whole labels at the beginning only, like *.example.com",
-            ),
-            (
-                "a..b",
-                "host pattern \"a..b\", character 3: there is nothing between two dots, or before the first",
-            ),
-            (
-                "..",
-                "host pattern \"..\", character 1: there is nothing between two dots, or before the first",
-            ),
-            (
-                "-a",
-                "host pattern \"-a\", character 1: the part \"-a\" begins or ends with a hyphen",
-            ),
-            (
-                "x.a-:80",
-                "host pattern \"x.a-:80\", character 3: the part \"a-\" begins or ends with a hyphen",
-            ),
-            (
-                "host:0",
-                "host pattern \"host:0\", character 6: \"0\" is not a port: use a number from 1 to 65535",
-            ),
-            (
-                "host:99999",
-                "host pattern \"host:99999\", character 6: \"99999\" is not a port: use a number from 1 to 65535",
-            ),
-            (
-                "host:",
-                "host pattern \"host:\", character 6: \"\" is not a port: use a number from 1 to 65535",
-            ),
-            (
-                "host:http",
-                "host pattern \"host:http\", character 6: \"http\" is not a port: use a number from 1 to 65535",
-            ),
-            (
-                "b\u{fc}cher.example",
-                "host pattern \"b\u{fc}cher.example\", character 2: '\u{fc}' is not ASCII; write the name in its ASCII form, which begins with xn--",
-            ),
-            (
-                "https://api.example.com:8443/v1?x=1",
-                "host pattern \"https://api.example.com:8443/v1?x=1\", character 1: a pattern has no scheme; write \"api.example.com:8443\"",
-            ),
-            (
-                "https://me:secret@api.example.com",
-                "host pattern \"https://me:secret@api.example.com\", character 1: a pattern has no scheme; write \"api.example.com\"",
-            ),
-            (
-                "me@api.example.com",
-                "host pattern \"me@api.example.com\", character 3: a pattern has no user name; write \"api.example.com\"",
-            ),
-            (
-                "api.example.com/v1",
-                "host pattern \"api.example.com/v1\", character 16: a pattern has no path, access is to whole hosts; write \"api.example.com\"",
-            ),
-            (
-                "a.example,b.example",
-                "host pattern \"a.example,b.example\", character 10: a pattern is one host without spaces or commas; give each host on its own",
-            ),
-            (
-                " a.example",
-                "host pattern \" a.example\", character 1: a pattern is one host without spaces or commas; give each host on its own",
-            ),
-            (
-                "localhost:3000",
-                "host pattern \"localhost:3000\", character 1: inside a sandbox localhost is the sandbox itself; for a service of this machine write 127.0.0.1:PORT",
-            ),
-            (
-                "::1",
-                "host pattern \"::1\", character 1: an IPv6 address is written in brackets, like [::1]",
-            ),
-            (
-                "fd00::/8",
-                "host pattern \"fd00::/8\", character 1: an IPv6 address is written in brackets, like [::1]",
-            ),
+            ("a%2e.b", 2, "'%' cannot be in a host name"),
+        ]);
+        for port in ["0", "99999", "", "http", "-1"] {
+            let message = format!("{port:?} is not a port: use a number from 1 to 65535");
+            check_messages(&[(&format!("host:{port}"), 6, &message)]);
+        }
+    }
+
+    #[test]
+    fn addresses_are_whole_in_brackets_and_possible() {
+        let brackets = "an IPv6 address is written in brackets, like [::1]";
+        check_messages(&[("::1", 1, brackets), ("fd00::/8", 1, brackets)]);
+        let network = "this is not a network; write its first address and its length, like 10.0.0.0/8";
+        check_messages(&[
+            ("10.0.0.1/8", 10, network),
+            ("10.0.0.0/33", 10, network),
+            ("10.0.0.0/", 10, network),
+        ]);
+        check_messages(&[
             (
                 "127.1",
-                "host pattern \"127.1\", character 5: a name cannot end in a number; an IPv4 address has four, like 10.0.0.5",
+                5,
+                "a name cannot end in a number; an IPv4 address has four, like 10.0.0.5",
             ),
-            (
-                "10.0.0.1/8",
-                "host pattern \"10.0.0.1/8\", character 10: this is not a network; write its first address and its length, like 10.0.0.0/8",
-            ),
-            (
-                "10.0.0.0/33",
-                "host pattern \"10.0.0.0/33\", character 10: this is not a network; write its first address and its length, like 10.0.0.0/8",
-            ),
-            (
-                "0.0.0.0:80",
-                "host pattern \"0.0.0.0:80\", character 1: unspecified addresses cannot be allowed",
-            ),
-            (
-                "198.18.0.1",
-                "host pattern \"198.18.0.1\", character 1: synthetic addresses cannot be allowed",
-            ),
-            (
-                "[ff02::1]",
-                "host pattern \"[ff02::1]\", character 1: multicast addresses cannot be allowed",
-            ),
-        ];
-        for (text, message) in table {
-            assert_eq!(
-                text.parse::<Pattern>().map_err(|error| error.to_string()),
-                Err(message.to_owned())
-            );
-        }
+            ("0.0.0.0:80", 1, "unspecified addresses cannot be allowed"),
+            ("198.18.0.1", 1, "synthetic addresses cannot be allowed"),
+            ("[ff02::1]", 1, "multicast addresses cannot be allowed"),
+        ]);
     }
 
     #[test]
