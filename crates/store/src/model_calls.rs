@@ -1,0 +1,197 @@
+//! The ledger of model calls. A call is in it before the upstream is asked, so that every request that an upstream has
+//! seen is here: completed, failed, or marked as cut.
+
+use crate::moment::{now, to_micros};
+use crate::{Error, Store};
+use domain::{Cost, SessionId, Usage};
+use sqlx::Row;
+use std::time::Duration;
+
+/// An open or closed call in the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CallId(i64);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The reply came to its end.
+    Completed,
+    /// The upstream refused or broke off.
+    Failed,
+    /// Our side ended first: the client went away, or the instance died.
+    Cut,
+}
+
+impl Outcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cut => "cut",
+        }
+    }
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Closed {
+    pub outcome: Outcome,
+    /// The upstream's HTTP status, if it answered.
+    pub status: Option<u16>,
+    /// As far as it is known.
+    pub usage: Usage,
+    /// Missing where the model has no list price.
+    pub cost: Option<Cost>,
+}
+
+/// What the calls of a session add up to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sums {
+    pub usage: Usage,
+    /// Of the calls that have a price.
+    pub cost: Cost,
+    /// Calls that used tokens and have no price: `cost` is then less than the truth.
+    pub unpriced: u64,
+    pub calls: u64,
+    pub open: u64,
+}
+
+impl Sums {
+    /// The whole cost; nothing where a part of it is unknown.
+    pub fn list_cost(&self) -> Option<Cost> {
+        (self.unpriced == 0).then_some(self.cost)
+    }
+}
+
+impl Store {
+    pub async fn open_model_call(&self, session: &SessionId, model: &str) -> Result<CallId, Error> {
+        let (session, model) = (session.clone(), model.to_owned());
+        let instance = self.instance().id().to_string();
+        self.write(move |connection| {
+            Box::pin(async move {
+                sqlx::query_scalar(
+                    "INSERT INTO model_calls (session_id, instance_id, model, outcome, opened_at) \
+                     VALUES ($1, $2, $3, 'open', $4) RETURNING id",
+                )
+                .bind(session.as_str())
+                .bind(instance)
+                .bind(model)
+                .bind(to_micros(now()))
+                .fetch_one(connection)
+                .await
+                .map_err(Error::at("opening a model call"))
+                .map(CallId)
+            })
+        })
+        .await
+    }
+
+    /// Closes an open call; one that is closed already stays as it is.
+    pub async fn close_model_call(&self, call: CallId, closed: Closed) -> Result<(), Error> {
+        let done = self.write(move |connection| {
+            Box::pin(async move {
+                let usage = closed.usage;
+                sqlx::query(
+                    "UPDATE model_calls SET outcome = $2, status = $3, input_tokens = $4, output_tokens = $5, \
+                     cache_read_input_tokens = $6, cache_creation_5m_input_tokens = $7, \
+                     cache_creation_1h_input_tokens = $8, web_search_requests = $9, cost_nano_usd = $10, \
+                     closed_at = $11 WHERE id = $1 AND outcome = 'open'",
+                )
+                .bind(call.0)
+                .bind(closed.outcome.as_str())
+                .bind(closed.status.map(i64::from))
+                .bind(number(usage.input_tokens))
+                .bind(number(usage.output_tokens))
+                .bind(number(usage.cache_read_input_tokens))
+                .bind(number(usage.cache_creation_5m_input_tokens))
+                .bind(number(usage.cache_creation_1h_input_tokens))
+                .bind(number(usage.web_search_requests))
+                .bind(closed.cost.map(|cost| number(cost.nano_usd)))
+                .bind(to_micros(now()))
+                .execute(connection)
+                .await
+                .map_err(Error::at("closing a model call"))
+                .map(|_| ())
+            })
+        });
+        done.await?;
+        self.inner.calls_closed.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// Marks the open calls of other instances as cut; answers how many. Called by the holder of the lock, so those
+    /// instances are dead.
+    pub async fn cut_calls_of_dead_instances(&self) -> Result<u64, Error> {
+        let instance = self.instance().id().to_string();
+        self.write(move |connection| {
+            Box::pin(async move {
+                sqlx::query(
+                    "UPDATE model_calls SET outcome = 'cut', closed_at = $2 \
+                     WHERE outcome = 'open' AND instance_id <> $1",
+                )
+                .bind(instance)
+                .bind(to_micros(now()))
+                .execute(connection)
+                .await
+                .map_err(Error::at("cutting model calls"))
+                .map(|done| done.rows_affected())
+            })
+        })
+        .await
+    }
+
+    pub async fn model_call_sums(&self, session: &SessionId) -> Result<Sums, Error> {
+        let row = sqlx::query(
+            "SELECT CAST(COALESCE(SUM(input_tokens), 0) AS BIGINT) AS input, \
+             CAST(COALESCE(SUM(output_tokens), 0) AS BIGINT) AS output, \
+             CAST(COALESCE(SUM(cache_read_input_tokens), 0) AS BIGINT) AS cache_read, \
+             CAST(COALESCE(SUM(cache_creation_5m_input_tokens), 0) AS BIGINT) AS cache_5m, \
+             CAST(COALESCE(SUM(cache_creation_1h_input_tokens), 0) AS BIGINT) AS cache_1h, \
+             CAST(COALESCE(SUM(web_search_requests), 0) AS BIGINT) AS searches, \
+             CAST(COALESCE(SUM(cost_nano_usd), 0) AS BIGINT) AS cost, \
+             CAST(COALESCE(SUM(CASE WHEN cost_nano_usd IS NULL AND input_tokens + output_tokens \
+                 + cache_read_input_tokens > 0 THEN 1 ELSE 0 END), 0) AS BIGINT) AS unpriced, \
+             COUNT(*) AS calls, \
+             CAST(COALESCE(SUM(CASE WHEN outcome = 'open' THEN 1 ELSE 0 END), 0) AS BIGINT) AS open \
+             FROM model_calls WHERE session_id = $1",
+        )
+        .bind(session.as_str())
+        .fetch_one(self.readers())
+        .await
+        .map_err(Error::at("adding up model calls"))?;
+        let sum = |column: &str| row.get::<i64, _>(column) as u64;
+        Ok(Sums {
+            usage: Usage {
+                input_tokens: sum("input"),
+                output_tokens: sum("output"),
+                cache_read_input_tokens: sum("cache_read"),
+                cache_creation_5m_input_tokens: sum("cache_5m"),
+                cache_creation_1h_input_tokens: sum("cache_1h"),
+                web_search_requests: sum("searches"),
+            },
+            cost: Cost::from_nano_usd(sum("cost")),
+            unpriced: sum("unpriced"),
+            calls: sum("calls"),
+            open: sum("open"),
+        })
+    }
+
+    /// The sums when no call of the session is open any more, or as they are after `patience`. A runtime can end its
+    /// turn before the gateway has closed the call that the turn ended with.
+    pub async fn settled_model_calls(&self, session: &SessionId, patience: Duration) -> Result<Sums, Error> {
+        let mut closed = self.inner.calls_closed.subscribe();
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            closed.mark_unchanged();
+            let sums = self.model_call_sums(session).await?;
+            if sums.open == 0 || tokio::time::timeout_at(deadline, closed.changed()).await.is_err() {
+                return Ok(sums);
+            }
+        }
+    }
+}
+
+/// The database has signed numbers; counts come from outside.
+fn number(count: u64) -> i64 {
+    // A thousandth of the range each, so that sums stay in it.
+    i64::try_from(count).unwrap_or(i64::MAX).min(i64::MAX / 1000)
+}

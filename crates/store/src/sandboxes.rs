@@ -1,0 +1,139 @@
+//! Sandboxes: which session each was made for, by which instance, and in what state it is as far as we know.
+//!
+//! A sandbox is recorded before it is built, so that nothing is built that the next start does not know of. The moves
+//! between states are `domain`'s.
+
+use crate::moment::{now, to_micros};
+use crate::sessions::check_epoch;
+use crate::{Error, Store};
+use domain::{InstanceId, SandboxId, SandboxState, SessionId};
+use serde_json::Value;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use time::OffsetDateTime;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sandbox {
+    pub id: SandboxId,
+    pub session: SessionId,
+    /// Who made it.
+    pub instance: InstanceId,
+    pub state: SandboxState,
+}
+
+impl Store {
+    /// Records a sandbox that is about to be built as the session's present one.
+    pub async fn begin_sandbox(
+        &self,
+        session: &SessionId,
+        epoch: u64,
+        sandbox: &SandboxId,
+        view_started_at: OffsetDateTime,
+    ) -> Result<(), Error> {
+        let (session, sandbox) = (session.clone(), sandbox.clone());
+        let instance = self.instance().id().to_string();
+        self.write(move |connection| {
+            Box::pin(async move {
+                check_epoch(connection, &session, epoch).await?;
+                sqlx::query(
+                    "INSERT INTO sandboxes (id, session_id, instance_id, state, created_at, updated_at) \
+                     VALUES ($1, $2, $3, 'starting', $4, $4)",
+                )
+                .bind(sandbox.as_str())
+                .bind(session.as_str())
+                .bind(instance)
+                .bind(to_micros(now()))
+                .execute(&mut *connection)
+                .await
+                .map_err(Error::at("recording a sandbox"))?;
+                sqlx::query("UPDATE sessions SET sandbox_id = $2, view_started_at = $3 WHERE id = $1")
+                    .bind(session.as_str())
+                    .bind(sandbox.as_str())
+                    .bind(to_micros(view_started_at))
+                    .execute(connection)
+                    .await
+                    .map_err(Error::at("recording a session's sandbox"))
+                    .map(|_| ())
+            })
+        })
+        .await
+    }
+
+    /// Moves a sandbox to a state; to the one it is in already changes nothing.
+    pub async fn set_sandbox_state(&self, id: &SandboxId, to: SandboxState) -> Result<(), Error> {
+        let id = id.clone();
+        self.write(move |connection| {
+            Box::pin(async move {
+                let found: Option<String> = sqlx::query_scalar("SELECT state FROM sandboxes WHERE id = $1")
+                    .bind(id.as_str())
+                    .fetch_optional(&mut *connection)
+                    .await
+                    .map_err(Error::at("reading a sandbox"))?;
+                let Some(found) = found else { return Err(Error::NoSandbox { sandbox: id }) };
+                let from = state(&id, &found)?;
+                if from == to {
+                    return Ok(());
+                }
+                if !from.may_become(to) {
+                    return Err(Error::SandboxMove { sandbox: id, from, to });
+                }
+                sqlx::query("UPDATE sandboxes SET state = $2, updated_at = $3 WHERE id = $1")
+                    .bind(id.as_str())
+                    .bind(state_name(to))
+                    .bind(to_micros(now()))
+                    .execute(connection)
+                    .await
+                    .map_err(Error::at("moving a sandbox"))
+                    .map(|_| ())
+            })
+        })
+        .await
+    }
+
+    /// Sandboxes that are not destroyed and were made by another instance. Called by the holder of the lock, so that
+    /// instance is dead.
+    pub async fn sandboxes_left_behind(&self) -> Result<Vec<Sandbox>, Error> {
+        let rows = sqlx::query("SELECT * FROM sandboxes WHERE state <> 'destroyed' AND instance_id <> $1")
+            .bind(self.instance().id().as_str())
+            .fetch_all(self.readers())
+            .await
+            .map_err(Error::at("looking for sandboxes left behind"))?;
+        rows.iter().map(sandbox).collect()
+    }
+
+    /// Every sandbox that a session had, the oldest first.
+    pub async fn sandboxes_of(&self, session: &SessionId) -> Result<Vec<Sandbox>, Error> {
+        let rows = sqlx::query("SELECT * FROM sandboxes WHERE session_id = $1 ORDER BY created_at, id")
+            .bind(session.as_str())
+            .fetch_all(self.readers())
+            .await
+            .map_err(Error::at("listing sandboxes"))?;
+        rows.iter().map(sandbox).collect()
+    }
+}
+
+fn state_name(state: SandboxState) -> String {
+    match serde_json::to_value(state) {
+        Ok(Value::String(name)) => name,
+        // A unit variant is always a string.
+        _ => String::new(),
+    }
+}
+
+fn state(id: &SandboxId, name: &str) -> Result<SandboxState, Error> {
+    serde_json::from_value(Value::from(name))
+        .map_err(|error| Error::Corrupt { what: format!("sandbox {id}"), reason: error.to_string() })
+}
+
+fn sandbox(row: &SqliteRow) -> Result<Sandbox, Error> {
+    let text: String = row.get("id");
+    let corrupt =
+        |error: domain::IdError| Error::Corrupt { what: format!("sandbox {text}"), reason: error.to_string() };
+    let id: SandboxId = text.parse().map_err(corrupt)?;
+    Ok(Sandbox {
+        session: row.get::<&str, _>("session_id").parse().map_err(corrupt)?,
+        instance: row.get::<&str, _>("instance_id").parse().map_err(corrupt)?,
+        state: state(&id, row.get("state"))?,
+        id,
+    })
+}
