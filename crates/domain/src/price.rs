@@ -20,26 +20,65 @@ pub struct Model {
     pub cache_read: f64,
     pub cache_write_5m: f64,
     pub cache_write_1h: f64,
+    /// Prices of a whole call whose prompt is long.
+    #[serde(default)]
+    pub long_prompt: Option<LongPrompt>,
     /// Tokens of input and output together.
     pub context_window: u64,
     pub max_output_tokens: u64,
 }
 
+/// What a call costs once its prompt, cached tokens included, is above a length.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LongPrompt {
+    pub above_tokens: u64,
+    pub input: f64,
+    pub output: f64,
+    pub cache_read: f64,
+    pub cache_write_5m: f64,
+    pub cache_write_1h: f64,
+}
+
 impl Model {
+    /// The cost of one call: prices may depend on its length, so usage is priced before it is added up.
     pub fn cost(&self, usage: &Usage) -> Cost {
+        let written = usage.cache_creation_5m_input_tokens + usage.cache_creation_1h_input_tokens;
+        let prompt = usage.input_tokens + usage.cache_read_input_tokens + written;
+        let [input, output, cache_read, cache_write_5m, cache_write_1h] = self.prices(prompt);
         let nano = |tokens: u64, per_million: f64| (tokens as f64 * per_million * 1e3).round() as u64;
         Cost::from_nano_usd(
-            nano(usage.input_tokens, self.input)
-                + nano(usage.output_tokens, self.output)
-                + nano(usage.cache_read_input_tokens, self.cache_read)
-                + nano(usage.cache_creation_5m_input_tokens, self.cache_write_5m)
-                + nano(usage.cache_creation_1h_input_tokens, self.cache_write_1h)
+            nano(usage.input_tokens, input)
+                + nano(usage.output_tokens, output)
+                + nano(usage.cache_read_input_tokens, cache_read)
+                + nano(usage.cache_creation_5m_input_tokens, cache_write_5m)
+                + nano(usage.cache_creation_1h_input_tokens, cache_write_1h)
                 + usage.web_search_requests * 10_000_000,
         )
     }
+
+    fn prices(&self, prompt_tokens: u64) -> [f64; 5] {
+        match &self.long_prompt {
+            Some(long) if prompt_tokens > long.above_tokens => [
+                long.input,
+                long.output,
+                long.cache_read,
+                long.cache_write_5m,
+                long.cache_write_1h,
+            ],
+            _ => [
+                self.input,
+                self.output,
+                self.cache_read,
+                self.cache_write_5m,
+                self.cache_write_1h,
+            ],
+        }
+    }
 }
 
-/// Models by the prefix of their id; the longest prefix wins, so dated ids find their family.
+/// Models by id. A dated id, `-latest` and a variant in brackets have the price of the id they extend; a version that
+/// is not in the table has none.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PriceTable {
@@ -59,11 +98,14 @@ impl PriceTable {
     }
 
     pub fn model(&self, id: &str) -> Option<&Model> {
-        self.models
-            .iter()
-            .filter(|(prefix, _)| id.starts_with(prefix.as_str()))
-            .max_by_key(|(prefix, _)| prefix.len())
-            .map(|(_, model)| model)
+        let bare = id.split_once(['[', '@']).map_or(id, |(bare, _)| bare);
+        let is_snapshot =
+            |text: &str| text == "latest" || (text.len() == 8 && text.bytes().all(|b| b.is_ascii_digit()));
+        let family = match bare.rsplit_once('-') {
+            Some((family, snapshot)) if is_snapshot(snapshot) => family,
+            _ => bare,
+        };
+        self.models.get(bare).or_else(|| self.models.get(family))
     }
 
     pub fn cost(&self, model: &str, usage: &Usage) -> Option<Cost> {
@@ -86,14 +128,43 @@ mod tests {
     fn a_dated_id_has_its_family_s_price_and_an_unknown_one_has_none() {
         let table = PriceTable::built_in();
         assert!(table.model("claude-sonnet-4-5-20250929").is_some());
-        assert!(table.model("gpt-9").is_none());
+        assert!(table.model("claude-opus-5-5[1m]").is_some());
+        for unknown in [
+            "gpt-9",
+            "claude-opus-5-9",
+            "claude-opus-55",
+            "claude-opus-5-5-2026",
+            "",
+        ] {
+            assert!(table.model(unknown).is_none(), "{unknown}");
+        }
     }
 
     #[test]
     fn a_million_of_each_costs_the_sum_of_the_prices() {
         let model = PriceTable::built_in().model("claude-sonnet-4-5").unwrap();
         let million = 1_000_000;
-        let usage = Usage { input_tokens: million, output_tokens: million, ..Usage::default() };
+        let usage = Usage {
+            input_tokens: million,
+            output_tokens: million,
+            ..Usage::default()
+        };
         assert_eq!(model.cost(&usage), Cost::from_usd(model.input + model.output));
+    }
+
+    #[test]
+    fn a_long_prompt_is_priced_as_one_on_every_token() {
+        let model = PriceTable::built_in().model("claude-haiku-5-5").unwrap();
+        let call = |cached: u64| Usage {
+            input_tokens: 1,
+            cache_read_input_tokens: cached,
+            output_tokens: 1_000_000,
+            ..Usage::default()
+        };
+        assert_eq!(model.cost(&call(99_999)).nano_usd, 500_000_000 + 999_990 + 100);
+        assert_eq!(
+            model.cost(&call(100_000)).nano_usd,
+            2_500_000_000 + 5_000_000 + 500
+        );
     }
 }
