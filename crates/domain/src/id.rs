@@ -14,8 +14,14 @@ const RANDOM_CHARACTERS: usize = 26;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     #[error("{text:?} is not a {kind} id: it must start with {prefix:?}")]
-    Prefix { text: String, kind: &'static str, prefix: &'static str },
-    #[error("{text:?} is not a {kind} id: after the prefix come 26 characters of 0-9 and a-z without i, l, o, u")]
+    Prefix {
+        text: String,
+        kind: &'static str,
+        prefix: &'static str,
+    },
+    #[error(
+        "{text:?} is not a {kind} id: after the prefix come 26 characters of 0-9 and a-z without i, l, o, u"
+    )]
     Characters { text: String, kind: &'static str },
 }
 
@@ -23,13 +29,20 @@ fn random_characters() -> String {
     let mut bytes = [0_u8; RANDOM_CHARACTERS];
     // The kernel's generator does not fail once the machine is up; an id of zeros would be caught as a duplicate.
     let _ = getrandom::fill(&mut bytes);
-    bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect()
+    bytes
+        .iter()
+        .map(|byte| char::from(ALPHABET[usize::from(byte & 31)]))
+        .collect()
 }
 
 fn check(text: &str, prefix: &'static str, kind: &'static str) -> Result<(), IdError> {
     let shown = || text.chars().take(64).collect::<String>();
     let Some(rest) = text.strip_prefix(prefix) else {
-        return Err(IdError::Prefix { text: shown(), kind, prefix });
+        return Err(IdError::Prefix {
+            text: shown(),
+            kind,
+            prefix,
+        });
     };
     if rest.len() != RANDOM_CHARACTERS || !rest.bytes().all(|byte| ALPHABET.contains(&byte)) {
         return Err(IdError::Characters { text: shown(), kind });
@@ -119,9 +132,20 @@ mod tests {
     #[test]
     fn ids_of_another_kind_and_paths_are_refused() {
         let sandbox = SandboxId::random();
-        assert!(matches!(sandbox.as_str().parse::<SessionId>(), Err(IdError::Prefix { .. })));
-        for text in ["sesn_", "sesn_../../etc/passwd", "sesn_0123456789ABCDEFGHJKMNPQRS", "sesn_\u{e9}"] {
-            assert!(matches!(text.parse::<SessionId>(), Err(IdError::Characters { .. })), "{text}");
+        assert!(matches!(
+            sandbox.as_str().parse::<SessionId>(),
+            Err(IdError::Prefix { .. })
+        ));
+        for text in [
+            "sesn_",
+            "sesn_../../etc/passwd",
+            "sesn_0123456789ABCDEFGHJKMNPQRS",
+            "sesn_\u{e9}",
+        ] {
+            assert!(
+                matches!(text.parse::<SessionId>(), Err(IdError::Characters { .. })),
+                "{text}"
+            );
         }
     }
 }

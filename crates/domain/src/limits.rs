@@ -23,7 +23,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { cpu_millis: 1000, memory_bytes: GIB, disk_bytes: 5 * GIB, pids: 512 }
+        Self {
+            cpu_millis: 1000,
+            memory_bytes: GIB,
+            disk_bytes: 5 * GIB,
+            pids: 512,
+        }
     }
 }
 
@@ -35,7 +40,12 @@ pub enum LimitError {
     #[error("{text:?} is not a size: use a number with K, M, G or T, like 512M or 5G")]
     Size { text: String },
     #[error("{name} of {value} is outside {least} to {most}")]
-    Range { name: &'static str, value: u64, least: u64, most: u64 },
+    Range {
+        name: &'static str,
+        value: u64,
+        least: u64,
+        most: u64,
+    },
 }
 
 impl Limits {
@@ -45,7 +55,12 @@ impl Limits {
             if (least..=most).contains(&value) {
                 Ok(())
             } else {
-                Err(LimitError::Range { name, value, least, most })
+                Err(LimitError::Range {
+                    name,
+                    value,
+                    least,
+                    most,
+                })
             }
         };
         range("cpu_millis", self.cpu_millis.into(), 10, 1_024_000)?;
@@ -63,9 +78,14 @@ impl FromStr for Size {
     type Err = LimitError;
 
     fn from_str(text: &str) -> Result<Self, LimitError> {
-        let wrong = || LimitError::Size { text: text.chars().take(64).collect() };
+        let wrong = || LimitError::Size {
+            text: text.chars().take(64).collect(),
+        };
         let upper = text.trim().to_ascii_uppercase();
-        let body = upper.strip_suffix("IB").or_else(|| upper.strip_suffix('B')).unwrap_or(&upper);
+        let body = upper
+            .strip_suffix("IB")
+            .or_else(|| upper.strip_suffix('B'))
+            .unwrap_or(&upper);
         let (number, shift) = match body.chars().last() {
             Some('K') => (&body[..body.len() - 1], 10),
             Some('M') => (&body[..body.len() - 1], 20),
@@ -93,12 +113,16 @@ impl FromStr for Cpus {
     type Err = LimitError;
 
     fn from_str(text: &str) -> Result<Self, LimitError> {
-        let wrong = || LimitError::Cpus { text: text.chars().take(64).collect() };
+        let wrong = || LimitError::Cpus {
+            text: text.chars().take(64).collect(),
+        };
         let number: f64 = text.trim().parse().map_err(|_| wrong())?;
         if !(0.01..=1024.0).contains(&number) {
             return Err(wrong());
         }
-        Ok(Self { millis: (number * 1000.0).round() as u32 })
+        Ok(Self {
+            millis: (number * 1000.0).round() as u32,
+        })
     }
 }
 
@@ -108,7 +132,13 @@ mod tests {
 
     #[test]
     fn sizes_are_read_as_people_write_them() {
-        let table = [("512M", 512 * MIB), ("5G", 5 * GIB), ("1.5g", 3 * GIB / 2), ("64MiB", 64 * MIB), ("1024", 1024)];
+        let table = [
+            ("512M", 512 * MIB),
+            ("5G", 5 * GIB),
+            ("1.5g", 3 * GIB / 2),
+            ("64MiB", 64 * MIB),
+            ("1024", 1024),
+        ];
         for (text, bytes) in table {
             assert_eq!(text.parse::<Size>(), Ok(Size(bytes)), "{text}");
         }
@@ -128,7 +158,16 @@ mod tests {
     #[test]
     fn limits_out_of_range_name_the_field() {
         assert_eq!(Limits::default().validate(), Ok(()));
-        let small = Limits { memory_bytes: 1, ..Limits::default() };
-        assert!(matches!(small.validate(), Err(LimitError::Range { name: "memory_bytes", .. })));
+        let small = Limits {
+            memory_bytes: 1,
+            ..Limits::default()
+        };
+        assert!(matches!(
+            small.validate(),
+            Err(LimitError::Range {
+                name: "memory_bytes",
+                ..
+            })
+        ));
     }
 }

@@ -21,7 +21,9 @@ impl Cost {
 
     /// Nothing for a negative or non-finite number.
     pub fn from_usd(usd: f64) -> Self {
-        Self { nano_usd: (usd * 1e9).round().clamp(0.0, 1e18) as u64 }
+        Self {
+            nano_usd: (usd * 1e9).round().clamp(0.0, 1e18) as u64,
+        }
     }
 
     pub fn usd(self) -> f64 {
@@ -32,7 +34,9 @@ impl Cost {
 impl Add for Cost {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        Self { nano_usd: self.nano_usd.saturating_add(other.nano_usd) }
+        Self {
+            nano_usd: self.nano_usd.saturating_add(other.nano_usd),
+        }
     }
 }
 
@@ -65,7 +69,13 @@ mod tests {
 
     #[test]
     fn costs_print_with_the_digits_that_matter() {
-        for (usd, text) in [(0.0, "$0.00"), (0.0123, "$0.0123"), (1.5, "$1.50"), (f64::NAN, "$0.00"), (-3.0, "$0.00")] {
+        for (usd, text) in [
+            (0.0, "$0.00"),
+            (0.0123, "$0.0123"),
+            (1.5, "$1.50"),
+            (f64::NAN, "$0.00"),
+            (-3.0, "$0.00"),
+        ] {
             assert_eq!(Cost::from_usd(usd).to_string(), text);
         }
     }
