@@ -10,6 +10,7 @@ mod purity;
 mod registries;
 mod rust_file;
 mod sizes;
+mod skips;
 mod tree;
 mod visitor;
 
@@ -39,6 +40,7 @@ pub(crate) fn check(root: &Path) -> Result<Outcome> {
     findings.extend(purity::check(&files));
     findings.extend(arrows::check(architecture, &arrows::manifests(&tree)?));
     findings.extend(registries::check(&tree));
+    findings.extend(skips::check(&tree));
     findings.extend(sizes::check_architecture(ARCHITECTURE, architecture));
 
     let mut findings = exceptions.apply(EXCEPTIONS, findings);

@@ -22,6 +22,7 @@ pub(crate) enum Rule {
     Unsafe,
     ArchitectureLength,
     Registry,
+    Skip,
     Exception,
 }
 
@@ -43,6 +44,7 @@ impl Rule {
             Self::Unsafe => "unsafe",
             Self::ArchitectureLength => "architecture-length",
             Self::Registry => "registry",
+            Self::Skip => "skip",
             Self::Exception => "exception",
         }
     }
