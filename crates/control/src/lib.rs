@@ -1,1 +1,20 @@
-//! control.
+//! Sessions that run: one owner task for each live session, between the store, its sandbox and its runtime.
+//!
+//! What comes in is stored before it is acted on; what comes out is stored before it is shown and before the guest may
+//! forget it. Whatever a runtime, a guest or an agent does ends at worst its own session.
+
+mod error;
+mod events;
+mod hub;
+mod network;
+mod sessions;
+mod settings;
+mod summary;
+
+pub use error::{AccessError, CleanupFailure, CreateError, SendError, StartError};
+pub use events::{EventStream, Item};
+pub use network::{Attachment, Grant, Network, NetworkError};
+pub use sessions::{Control, Idle, NewSession, Parts, Runtime};
+pub use settings::{Bounds, Deadlines, RuntimeTemplate, Settings};
+pub use store::LoggedEvent;
+pub use summary::Summary;

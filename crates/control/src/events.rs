@@ -1,0 +1,79 @@
+//! A reader's view of a session's log: what is stored, then what comes, without a gap.
+
+use crate::AccessError;
+use crate::hub::{Hub, Position, Read};
+use domain::SessionId;
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use store::{LoggedEvent, Query, Store};
+use wire::Preview;
+
+const PAGE: u32 = 256;
+
+/// What a stream gives.
+#[derive(Debug, Clone)]
+pub enum Item {
+    /// An event that is in the log.
+    Event(Arc<LoggedEvent>),
+    /// A part of an event that is still being written. Never stored; left out where the reader fell behind.
+    Preview(Arc<Preview>),
+}
+
+/// Reads on from a number in the log. A reader that is slow is served from the store: it loses no event, only
+/// previews, and of an event it gets no more of them once it has missed one.
+pub struct EventStream {
+    session: SessionId,
+    store: Store,
+    hub: Arc<Hub>,
+    position: Position,
+    page: VecDeque<LoggedEvent>,
+    /// Events whose previews have been seen from their start.
+    previewed: HashSet<domain::EventId>,
+}
+
+impl EventStream {
+    pub(crate) fn new(session: SessionId, store: Store, hub: Arc<Hub>, after: u64) -> Self {
+        let position = hub.position_after(after);
+        Self { session, store, hub, position, page: VecDeque::new(), previewed: HashSet::new() }
+    }
+
+    /// The next item; nothing after the session's last event, or when the session was removed or hostler shuts down.
+    /// May be dropped while it waits: nothing is lost.
+    pub async fn next(&mut self) -> Result<Option<Item>, AccessError> {
+        loop {
+            if let Some(event) = self.page.pop_front() {
+                self.position.seen(event.seq);
+                return Ok(Some(Item::Event(Arc::new(event))));
+            }
+            match self.hub.read(&mut self.position) {
+                Read::Item(Item::Preview(preview)) => {
+                    if self.is_whole(&preview) {
+                        return Ok(Some(Item::Preview(preview)));
+                    }
+                }
+                Read::Item(Item::Event(event)) => {
+                    self.previewed.remove(&event.event.id);
+                    return Ok(Some(Item::Event(event)));
+                }
+                Read::Behind => {
+                    self.previewed.clear();
+                    let query = Query { after: self.position.seq(), limit: PAGE, types: &[] };
+                    self.page = self.store.events(&self.session, query).await?.into();
+                    if self.page.is_empty() && self.hub.is_behind(&self.position) {
+                        // The log is shorter than the hub says: the session was removed under the reader.
+                        return Ok(None);
+                    }
+                }
+                Read::Wait => self.hub.changed(&self.position).await,
+                Read::End => return Ok(None),
+            }
+        }
+    }
+
+    fn is_whole(&mut self, preview: &Preview) -> bool {
+        match preview {
+            Preview::EventStart { event } => self.previewed.insert(event.id.clone()),
+            Preview::EventDelta { event_id, .. } => self.previewed.contains(event_id),
+        }
+    }
+}

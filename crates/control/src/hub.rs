@@ -1,0 +1,214 @@
+//! The live end of one session's log, shared by all its readers: the last events and previews in one bounded ring, in
+//! the order in which they happened, and the session's present state.
+//!
+//! Writers never wait for readers. A reader whose place has left the ring is told that it is behind and reads the store.
+
+use crate::events::Item;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use store::LoggedEvent;
+use tokio::sync::watch;
+use wire::{Body, Preview};
+
+const RING_ITEMS: usize = 1024;
+const RING_BYTES: usize = 1 << 20;
+/// Kept for a session that is idle: there may be thousands.
+const IDLE_BYTES: usize = 16 << 10;
+
+/// Where a reader is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Position {
+    /// The last event that it has.
+    seq: u64,
+    /// Its next item's place, counted from the hub's beginning; nothing while it reads the store.
+    place: Option<u64>,
+}
+
+impl Position {
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    pub(crate) fn seen(&mut self, seq: u64) {
+        self.seq = seq;
+    }
+}
+
+pub(crate) enum Read {
+    Item(Item),
+    /// Events that the reader lacks are only in the store.
+    Behind,
+    /// Nothing new yet.
+    Wait,
+    End,
+}
+
+pub(crate) struct Hub {
+    ring: Mutex<Ring>,
+    /// The number of items there have been.
+    places: watch::Sender<u64>,
+}
+
+struct Ring {
+    items: VecDeque<(Item, usize)>,
+    bytes: usize,
+    /// The place of the first item in the ring.
+    first: u64,
+    /// The number of the last event that is not in the ring any more.
+    left_seq: u64,
+    /// No event comes any more.
+    ended: bool,
+    /// Readers end at once.
+    closed: bool,
+}
+
+impl Hub {
+    /// Of a session whose log ends at `last_seq`, for good if it has `ended`.
+    pub(crate) fn new(last_seq: u64, ended: bool) -> Self {
+        let ring = Ring {
+            items: VecDeque::new(),
+            bytes: 0,
+            first: 0,
+            left_seq: last_seq,
+            ended,
+            closed: false,
+        };
+        Self { ring: Mutex::new(ring), places: watch::Sender::new(0) }
+    }
+
+    pub(crate) fn position_after(&self, seq: u64) -> Position {
+        Position { seq, place: None }
+    }
+
+    pub(crate) fn publish(&self, events: impl IntoIterator<Item = LoggedEvent>) {
+        let mut ring = self.ring();
+        for event in events {
+            ring.ended |= matches!(event.event.body, Body::SessionStatusTerminated);
+            let bytes = size(&event.event.body);
+            ring.push(Item::Event(Arc::new(event)), bytes);
+        }
+        self.announce(ring);
+    }
+
+    pub(crate) fn preview(&self, previews: impl IntoIterator<Item = Preview>) {
+        let mut ring = self.ring();
+        for preview in previews {
+            let bytes = match &preview {
+                Preview::EventStart { .. } => 0,
+                Preview::EventDelta { delta: wire::Delta::ContentDelta { content, .. }, .. } => content.text.len(),
+            };
+            ring.push(Item::Preview(Arc::new(preview)), bytes);
+        }
+        self.announce(ring);
+    }
+
+    /// Lets go of most of the ring; readers that lack something find it in the store.
+    pub(crate) fn rest(&self) {
+        let mut ring = self.ring();
+        ring.shrink(RING_ITEMS, IDLE_BYTES);
+        ring.items.shrink_to_fit();
+    }
+
+    /// Ends every reader.
+    pub(crate) fn close(&self) {
+        let mut ring = self.ring();
+        ring.closed = true;
+        self.announce(ring);
+    }
+
+    pub(crate) fn read(&self, position: &mut Position) -> Read {
+        let ring = self.ring();
+        if ring.closed {
+            return Read::End;
+        }
+        let mut place = match position.place {
+            Some(place) if place >= ring.first => place,
+            // What was at its place has left the ring.
+            Some(_) => {
+                position.place = None;
+                return Read::Behind;
+            }
+            None if position.seq < ring.left_seq => return Read::Behind,
+            None => ring.place_after(position.seq),
+        };
+        while let Some((item, _)) = usize::try_from(place - ring.first).ok().and_then(|at| ring.items.get(at)) {
+            place += 1;
+            position.place = Some(place);
+            match item {
+                Item::Event(event) if event.seq <= position.seq => {}
+                Item::Event(event) => {
+                    position.seq = event.seq;
+                    return Read::Item(item.clone());
+                }
+                Item::Preview(_) => return Read::Item(item.clone()),
+            }
+        }
+        position.place = Some(place);
+        if ring.ended { Read::End } else { Read::Wait }
+    }
+
+    /// Whether the log has events that the reader lacks.
+    pub(crate) fn is_behind(&self, position: &Position) -> bool {
+        position.seq < self.ring().left_seq
+    }
+
+    /// Until there is something after the position.
+    pub(crate) async fn changed(&self, position: &Position) {
+        let seen = position.place.unwrap_or(0);
+        // The sender lives in `self`, so this ends only when there is something.
+        let _ = self.places.subscribe().wait_for(|places| *places > seen || *places == u64::MAX).await;
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn announce(&self, ring: MutexGuard<'_, Ring>) {
+        let places = if ring.closed { u64::MAX } else { ring.first + ring.items.len() as u64 };
+        drop(ring);
+        self.places.send_if_modified(|present| std::mem::replace(present, places.max(*present)) < places);
+    }
+}
+
+impl Ring {
+    fn push(&mut self, item: Item, bytes: usize) {
+        self.bytes += bytes;
+        self.items.push_back((item, bytes));
+        self.shrink(RING_ITEMS, RING_BYTES);
+    }
+
+    fn shrink(&mut self, most_items: usize, most_bytes: usize) {
+        while self.items.len() > most_items || (self.bytes > most_bytes && self.items.len() > 1) {
+            let Some((item, bytes)) = self.items.pop_front() else { break };
+            self.bytes -= bytes;
+            self.first += 1;
+            if let Item::Event(event) = item {
+                self.left_seq = event.seq;
+            }
+        }
+    }
+
+    /// The place after the event `seq`, previews of what follows it included.
+    fn place_after(&self, seq: u64) -> u64 {
+        let at = self.items.iter().rposition(|(item, _)| matches!(item, Item::Event(event) if event.seq <= seq));
+        self.first + at.map_or(0, |at| at as u64 + 1)
+    }
+}
+
+/// About how much memory an event takes.
+fn size(body: &Body) -> usize {
+    match body {
+        Body::UserMessage { content }
+        | Body::AgentMessage { content }
+        | Body::AgentToolResult { content: Some(content), .. } => content.iter().map(block_size).sum(),
+        Body::AgentToolUse { input, .. } => serde_json::to_string(input).map_or(0, |text| text.len()),
+        _ => 256,
+    }
+}
+
+fn block_size(block: &wire::ContentBlock) -> usize {
+    match block {
+        wire::ContentBlock::Text { text } => text.len(),
+        other => serde_json::to_string(other).map_or(0, |text| text.len()),
+    }
+}

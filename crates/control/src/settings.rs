@@ -1,0 +1,116 @@
+//! How runtimes are started and how long each step may take.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    pub runtime: RuntimeTemplate,
+    pub deadlines: Deadlines,
+    pub bounds: Bounds,
+}
+
+/// The program of a runtime, before what is the session's own.
+#[derive(Debug, Clone)]
+pub struct RuntimeTemplate {
+    pub program: String,
+    /// Arguments that every start has.
+    pub arguments: Vec<String>,
+    /// The whole environment but for the token.
+    pub environment: BTreeMap<String, String>,
+    /// Gets the session's token.
+    pub token_variable: String,
+    /// The directory that the agent works in.
+    pub directory: String,
+}
+
+impl Default for RuntimeTemplate {
+    fn default() -> Self {
+        let arguments = [
+            "--output-format",
+            "stream-json",
+            "--verbose",
+            "--input-format",
+            "stream-json",
+            "--include-partial-messages",
+            "--permission-mode",
+            "bypassPermissions",
+            "--setting-sources=",
+        ];
+        let proxy = "http://127.0.0.3:3128";
+        let no_proxy = "localhost,127.0.0.1,127.0.0.2,::1";
+        let environment = [
+            ("ANTHROPIC_BASE_URL", "http://127.0.0.2"),
+            ("HTTP_PROXY", proxy),
+            ("http_proxy", proxy),
+            ("HTTPS_PROXY", proxy),
+            ("https_proxy", proxy),
+            ("NO_PROXY", no_proxy),
+            ("no_proxy", no_proxy),
+            ("IS_SANDBOX", "1"),
+            ("CLAUDE_CONFIG_DIR", "/home/agent/.claude"),
+            ("HOME", "/home/agent"),
+            ("USER", "agent"),
+            ("LOGNAME", "agent"),
+            ("SHELL", "/bin/bash"),
+            ("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"),
+            ("LANG", "C.UTF-8"),
+            ("TERM", "dumb"),
+        ];
+        Self {
+            program: "/.hostler/hostler-agent".to_owned(),
+            arguments: arguments.map(str::to_owned).to_vec(),
+            environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            token_variable: "ANTHROPIC_API_KEY".to_owned(),
+            directory: "/workspace".to_owned(),
+        }
+    }
+}
+
+/// Every wait has one. A turn has none: the agent may work for days.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// The sandbox and everything up to the runtime's process.
+    pub start: Duration,
+    /// The runtime's answer to `initialize`.
+    pub initialize: Duration,
+    /// An interrupted turn's end, before the runtime gets signals.
+    pub interrupt: Duration,
+    /// From each signal to the next.
+    pub signal: Duration,
+    /// A guest that was lost, before the sandbox is given up.
+    pub reconnect: Duration,
+    /// The ledger's last call, after the runtime's last word of a turn.
+    pub settle: Duration,
+    /// Destroying a sandbox.
+    pub destroy: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            start: Duration::from_secs(60),
+            initialize: Duration::from_secs(60),
+            interrupt: Duration::from_secs(10),
+            signal: Duration::from_secs(5),
+            reconnect: Duration::from_secs(30),
+            settle: Duration::from_secs(2),
+            destroy: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How much may wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Of a message, as JSON.
+    pub message_bytes: usize,
+    /// Messages that wait for the agent.
+    pub queued_messages: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { message_bytes: 24 << 20, queued_messages: 100 }
+    }
+}
