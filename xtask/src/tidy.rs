@@ -6,6 +6,7 @@
 mod arrows;
 mod exceptions;
 mod finding;
+mod promises;
 mod purity;
 mod registries;
 mod rust_file;
@@ -41,6 +42,7 @@ pub(crate) fn check(root: &Path) -> Result<Outcome> {
     findings.extend(arrows::check(architecture, &arrows::manifests(&tree)?));
     findings.extend(registries::check(&tree));
     findings.extend(skips::check(&tree));
+    findings.extend(promises::check(&tree));
     findings.extend(sizes::check_architecture(ARCHITECTURE, architecture));
 
     let mut findings = exceptions.apply(EXCEPTIONS, findings);

@@ -23,6 +23,7 @@ pub(crate) enum Rule {
     ArchitectureLength,
     Registry,
     Skip,
+    Promise,
     Exception,
 }
 
@@ -45,6 +46,7 @@ impl Rule {
             Self::ArchitectureLength => "architecture-length",
             Self::Registry => "registry",
             Self::Skip => "skip",
+            Self::Promise => "promise",
             Self::Exception => "exception",
         }
     }
