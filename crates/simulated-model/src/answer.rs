@@ -31,25 +31,47 @@ pub(crate) struct Block {
 #[derive(Debug, Clone)]
 pub(crate) enum BlockKind {
     Text(String),
-    Repeat { unit: String, times: u64 },
-    Thinking { text: String, signature: String },
-    RedactedThinking { data: String },
+    Repeat {
+        unit: String,
+        times: u64,
+    },
+    Thinking {
+        text: String,
+        signature: String,
+    },
+    RedactedThinking {
+        data: String,
+    },
     /// `text` is the input as it is streamed.
-    ToolUse { id: String, name: String, input: Value, text: String },
+    ToolUse {
+        id: String,
+        name: String,
+        input: Value,
+        text: String,
+    },
 }
 
 impl Answer {
     /// `seed` is the same for the same request, so that a retry sees the same ids.
     pub(crate) fn of_turn(turn: &Turn, request: &MessagesRequest, seed: u64) -> Self {
-        let blocks: Vec<Block> =
-            turn.reply.iter().enumerate().map(|(number, step)| block(step, number, request, seed)).collect();
-        let uses_tool = blocks.iter().any(|block| matches!(block.kind, BlockKind::ToolUse { .. }));
+        let blocks: Vec<Block> = turn
+            .reply
+            .iter()
+            .enumerate()
+            .map(|(number, step)| block(step, number, request, seed))
+            .collect();
+        let uses_tool = blocks
+            .iter()
+            .any(|block| matches!(block.kind, BlockKind::ToolUse { .. }));
         let default_reason = if uses_tool { "tool_use" } else { "end_turn" };
         let reply_bytes = blocks.iter().map(|block| block.kind.bytes()).sum();
         Self {
             id: format!("msg_{seed:016x}{:04}", request.position()),
             model: request.model.clone(),
-            stop_reason: turn.stop_reason.clone().unwrap_or_else(|| default_reason.to_owned()),
+            stop_reason: turn
+                .stop_reason
+                .clone()
+                .unwrap_or_else(|| default_reason.to_owned()),
             usage: tokens::of_call(request, reply_bytes, turn.usage),
             chunk_delay: Duration::from_millis(turn.chunk_delay_ms),
             blocks,
@@ -58,7 +80,13 @@ impl Answer {
 
     /// A reply that says something about the script itself.
     pub(crate) fn of_text(text: String, request: &MessagesRequest, seed: u64) -> Self {
-        let turn = Turn { reply: vec![Step { text: Some(text), ..Step::default() }], ..Turn::default() };
+        let turn = Turn {
+            reply: vec![Step {
+                text: Some(text),
+                ..Step::default()
+            }],
+            ..Turn::default()
+        };
         Self::of_turn(&turn, request, seed)
     }
 
@@ -124,15 +152,32 @@ fn block(step: &Step, number: usize, request: &MessagesRequest, seed: u64) -> Bl
             input,
         }
     } else if let Some(thinking) = &step.thinking {
-        let signature = step.signature.clone().unwrap_or_else(|| format!("c2ltdWxhdGVk{seed:016x}"));
-        BlockKind::Thinking { text: template::fill(thinking, request), signature }
+        let signature = step
+            .signature
+            .clone()
+            .unwrap_or_else(|| format!("c2ltdWxhdGVk{seed:016x}"));
+        BlockKind::Thinking {
+            text: template::fill(thinking, request),
+            signature,
+        }
     } else if let Some(data) = &step.redacted_thinking {
         BlockKind::RedactedThinking { data: data.clone() }
     } else if let Some(repeat) = &step.repeat {
-        BlockKind::Repeat { unit: repeat.text.clone(), times: repeat.times }
+        BlockKind::Repeat {
+            unit: repeat.text.clone(),
+            times: repeat.times,
+        }
     } else {
         BlockKind::Text(template::fill(step.text.as_deref().unwrap_or_default(), request))
     };
-    let default_chunk = if step.tool_use.is_some() { INPUT_CHUNK } else { TEXT_CHUNK };
-    Block { kind, chunk: step.chunk.unwrap_or(default_chunk), delay: Duration::from_millis(step.delay_ms) }
+    let default_chunk = if step.tool_use.is_some() {
+        INPUT_CHUNK
+    } else {
+        TEXT_CHUNK
+    };
+    Block {
+        kind,
+        chunk: step.chunk.unwrap_or(default_chunk),
+        delay: Duration::from_millis(step.delay_ms),
+    }
 }

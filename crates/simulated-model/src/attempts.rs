@@ -45,7 +45,10 @@ mod tests {
     #[test]
     fn counts_are_kept_apart_and_bounded() {
         let attempts = Attempts::default();
-        assert_eq!((attempts.count(1), attempts.count(1), attempts.count(2)), (1, 2, 1));
+        assert_eq!(
+            (attempts.count(1), attempts.count(1), attempts.count(2)),
+            (1, 2, 1)
+        );
         for key in 10..(CAPACITY as u64 + 10) {
             attempts.count(key);
         }

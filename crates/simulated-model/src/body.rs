@@ -24,6 +24,8 @@ pub(crate) struct PlayedBody {
     waiting: Option<(Pin<Box<Sleep>>, Event)>,
     /// Nothing follows the event that was sent last.
     last: bool,
+    /// The connection had its chance to write what it holds.
+    flushed: bool,
 }
 
 /// What comes next.
@@ -38,7 +40,14 @@ enum Step {
 impl PlayedBody {
     /// `fault` is one that shows itself in the body.
     pub(crate) fn new(source: Source, fault: Option<Fault>, ticket: Ticket) -> Self {
-        Self { source, fault, ticket, played: 0, waiting: None, last: false }
+        Self {
+            source,
+            fault,
+            ticket,
+            played: 0,
+            waiting: None,
+            last: false,
+        }
     }
 
     fn step(&mut self) -> Step {
@@ -48,13 +57,18 @@ impl PlayedBody {
         match self.due_fault() {
             Some(Fault::Drop { .. }) => Step::Cut,
             Some(Fault::Stall { .. }) => Step::Stall,
-            Some(Fault::StreamError { error_type, message, .. }) => {
-                Step::SendLast(events::error(error_type, message))
-            }
+            Some(Fault::StreamError {
+                error_type, message, ..
+            }) => Step::SendLast(events::error(error_type, message)),
             Some(Fault::Raw { text, .. }) => Step::SendLast(raw(Bytes::from(text.clone()))),
-            Some(Fault::Endless { what, interval_ms, .. }) => {
+            Some(Fault::Endless {
+                what, interval_ms, ..
+            }) => {
                 let delay = Duration::from_millis(*interval_ms);
-                Step::Send(Event { delay, ..endless(*what) })
+                Step::Send(Event {
+                    delay,
+                    ..endless(*what)
+                })
             }
             Some(Fault::Error { .. } | Fault::Close { .. }) | None => match self.source.next() {
                 Some(event) => Step::Send(event),
@@ -100,6 +114,11 @@ impl Body for PlayedBody {
                 }
                 // Whoever waits on the other end wakes this connection by leaving it.
                 Step::Stall => return Poll::Pending,
+                Step::Cut if !self.flushed => {
+                    self.flushed = true;
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Step::Cut => {
                     self.ticket.close(Outcome::CutByScript);
                     return Poll::Ready(Some(Err(io::Error::other("the script cuts the connection here"))));
@@ -132,5 +151,9 @@ fn endless(what: Endless) -> Event {
 }
 
 pub(crate) fn raw(bytes: Bytes) -> Event {
-    Event { bytes, delay: Duration::ZERO, usage: None }
+    Event {
+        bytes,
+        delay: Duration::ZERO,
+        usage: None,
+    }
 }

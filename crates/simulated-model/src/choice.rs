@@ -16,13 +16,30 @@ pub(crate) fn choose<'script>(
     position: usize,
     request: &MessagesRequest,
 ) -> Choice<'script> {
-    let anytime = script.anytime.iter().enumerate().find(|(_, turn)| matches(&turn.when, request));
+    let anytime = script
+        .anytime
+        .iter()
+        .enumerate()
+        .find(|(_, turn)| matches(&turn.when, request));
     if let Some((number, turn)) = anytime {
-        return Choice::Turn { label: format!("anytime[{number}]"), turn };
+        return Choice::Turn {
+            label: format!("anytime[{number}]"),
+            turn,
+        };
     }
-    let Some(place) = script.turns.get(position) else { return Choice::Ended { position } };
-    match place.0.iter().enumerate().find(|(_, turn)| matches(&turn.when, request)) {
-        Some((number, turn)) => Choice::Turn { label: format!("turns[{position}][{number}]"), turn },
+    let Some(place) = script.turns.get(position) else {
+        return Choice::Ended { position };
+    };
+    match place
+        .0
+        .iter()
+        .enumerate()
+        .find(|(_, turn)| matches(&turn.when, request))
+    {
+        Some((number, turn)) => Choice::Turn {
+            label: format!("turns[{position}][{number}]"),
+            turn,
+        },
         None => Choice::NoMatch { position },
     }
 }

@@ -31,12 +31,21 @@ pub(crate) struct Events {
 
 enum Next {
     MessageStart,
-    BlockStart { index: usize },
+    BlockStart {
+        index: usize,
+    },
     Ping,
     /// `done` counts bytes of a text, or units of a repeated one.
-    Piece { index: usize, done: usize },
-    Signature { index: usize },
-    BlockStop { index: usize },
+    Piece {
+        index: usize,
+        done: usize,
+    },
+    Signature {
+        index: usize,
+    },
+    BlockStop {
+        index: usize,
+    },
     MessageDelta,
     MessageStop,
     End,
@@ -44,11 +53,18 @@ enum Next {
 
 impl Events {
     pub(crate) fn new(answer: Answer) -> Self {
-        Self { answer, next: Next::MessageStart }
+        Self {
+            answer,
+            next: Next::MessageStart,
+        }
     }
 
     fn start_of(&self, index: usize) -> Next {
-        if index < self.answer.blocks.len() { Next::BlockStart { index } } else { Next::MessageDelta }
+        if index < self.answer.blocks.len() {
+            Next::BlockStart { index }
+        } else {
+            Next::MessageDelta
+        }
     }
 
     /// Where a block goes on after its start.
@@ -60,9 +76,15 @@ impl Events {
     }
 
     fn message_start(&self) -> Event {
-        let usage = Usage { output_tokens: OUTPUT_TOKENS_AT_START, ..self.answer.usage };
+        let usage = Usage {
+            output_tokens: OUTPUT_TOKENS_AT_START,
+            ..self.answer.usage
+        };
         let data = json!({"type": "message_start", "message": self.answer.to_start(usage)});
-        Event { usage: Some(usage), ..event("message_start", &data) }
+        Event {
+            usage: Some(usage),
+            ..event("message_start", &data)
+        }
     }
 
     fn block_start(&self, index: usize) -> Event {
@@ -76,12 +98,18 @@ impl Events {
             }
         };
         let data = json!({"type": "content_block_start", "index": index, "content_block": content});
-        Event { delay: block.delay, ..event("content_block_start", &data) }
+        Event {
+            delay: block.delay,
+            ..event("content_block_start", &data)
+        }
     }
 
     fn delta(&self, index: usize, delta: &Value) -> Event {
         let data = json!({"type": "content_block_delta", "index": index, "delta": delta});
-        Event { delay: self.answer.chunk_delay, ..event("content_block_delta", &data) }
+        Event {
+            delay: self.answer.chunk_delay,
+            ..event("content_block_delta", &data)
+        }
     }
 
     /// The next delta of a block, and how far it gets; nothing if the block is through.
@@ -100,15 +128,24 @@ impl Events {
             }
             BlockKind::Thinking { text, .. } => {
                 let piece = cut(text, done, block)?;
-                (json!({"type": "thinking_delta", "thinking": piece}), done + piece.len())
+                (
+                    json!({"type": "thinking_delta", "thinking": piece}),
+                    done + piece.len(),
+                )
             }
             BlockKind::ToolUse { text, .. } => {
                 // The first delta of a tool's input is empty, so positions are one ahead.
                 let Some(position) = done.checked_sub(1) else {
-                    return Some((self.delta(index, &json!({"type": "input_json_delta", "partial_json": ""})), 1));
+                    return Some((
+                        self.delta(index, &json!({"type": "input_json_delta", "partial_json": ""})),
+                        1,
+                    ));
                 };
                 let piece = cut(text, position, block)?;
-                (json!({"type": "input_json_delta", "partial_json": piece}), done + piece.len())
+                (
+                    json!({"type": "input_json_delta", "partial_json": piece}),
+                    done + piece.len(),
+                )
             }
             BlockKind::RedactedThinking { .. } => return None,
         };
@@ -121,7 +158,10 @@ impl Events {
             "delta": {"stop_reason": self.answer.stop_reason, "stop_sequence": null},
             "usage": self.answer.usage.to_delta_json(),
         });
-        Event { usage: Some(self.answer.usage), ..event("message_delta", &data) }
+        Event {
+            usage: Some(self.answer.usage),
+            ..event("message_delta", &data)
+        }
     }
 }
 
@@ -170,22 +210,35 @@ pub(crate) fn ping() -> Event {
 }
 
 pub(crate) fn error(error_type: &str, message: &str) -> Event {
-    event("error", &json!({"type": "error", "error": {"type": error_type, "message": message}}))
+    event(
+        "error",
+        &json!({"type": "error", "error": {"type": error_type, "message": message}}),
+    )
 }
 
 pub(crate) fn text_delta(index: usize, text: &str) -> Event {
     let delta = json!({"type": "text_delta", "text": text});
-    event("content_block_delta", &json!({"type": "content_block_delta", "index": index, "delta": delta}))
+    event(
+        "content_block_delta",
+        &json!({"type": "content_block_delta", "index": index, "delta": delta}),
+    )
 }
 
 fn event(name: &str, data: &Value) -> Event {
     let bytes = Bytes::from(format!("event: {name}\ndata: {data}\n\n"));
-    Event { bytes, delay: Duration::ZERO, usage: None }
+    Event {
+        bytes,
+        delay: Duration::ZERO,
+        usage: None,
+    }
 }
 
 /// The next piece of a text; nothing at its end.
 fn cut<'text>(text: &'text str, done: usize, block: &Block) -> Option<&'text str> {
     let rest = text.get(done..).filter(|rest| !rest.is_empty())?;
-    let end = rest.char_indices().nth(block.chunk).map_or(rest.len(), |(end, _)| end);
+    let end = rest
+        .char_indices()
+        .nth(block.chunk)
+        .map_or(rest.len(), |(end, _)| end);
     Some(&rest[..end])
 }

@@ -79,7 +79,10 @@ struct State {
 
 impl Ledger {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { state: Mutex::default(), capacity: capacity.max(1) }
+        Self {
+            state: Mutex::default(),
+            capacity: capacity.max(1),
+        }
     }
 
     /// The last entries, oldest first.
@@ -103,7 +106,12 @@ impl Ledger {
             state.entries.push_back(entry);
             id
         });
-        Ticket { ledger: Arc::clone(self), id, sent: Sent::default(), closed: false }
+        Ticket {
+            ledger: Arc::clone(self),
+            id,
+            sent: Sent::default(),
+            closed: false,
+        }
     }
 
     fn close(&self, id: u64, sent: Sent, outcome: Outcome) {
@@ -131,7 +139,8 @@ impl Ledger {
 impl State {
     fn find(&mut self, id: u64) -> Option<&mut Entry> {
         let first = self.entries.front()?.id;
-        self.entries.get_mut(usize::try_from(id.checked_sub(first)?).ok()?)
+        self.entries
+            .get_mut(usize::try_from(id.checked_sub(first)?).ok()?)
     }
 }
 

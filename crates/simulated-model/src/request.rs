@@ -85,19 +85,33 @@ impl MessagesRequest {
 
     fn user_texts(&self) -> impl Iterator<Item = String> {
         let users = self.messages.iter().filter(|message| message.role == Role::User);
-        users.map(|message| texts(&message.content)).filter(|text| !text.is_empty())
+        users
+            .map(|message| texts(&message.content))
+            .filter(|text| !text.is_empty())
     }
 
     pub(crate) fn last_tool_result(&self) -> Option<ToolResult> {
-        let since = self.messages.iter().rposition(|message| message.role == Role::Assistant)? + 1;
-        let results: Vec<&Value> =
-            self.messages[since..].iter().flat_map(|message| blocks(&message.content, "tool_result")).collect();
+        let since = self
+            .messages
+            .iter()
+            .rposition(|message| message.role == Role::Assistant)?
+            + 1;
+        let results: Vec<&Value> = self.messages[since..]
+            .iter()
+            .flat_map(|message| blocks(&message.content, "tool_result"))
+            .collect();
         if results.is_empty() {
             return None;
         }
         Some(ToolResult {
-            text: results.iter().map(|result| texts(&result["content"])).collect::<Vec<_>>().join("\n"),
-            is_error: results.iter().any(|result| result["is_error"] == Value::Bool(true)),
+            text: results
+                .iter()
+                .map(|result| texts(&result["content"]))
+                .collect::<Vec<_>>()
+                .join("\n"),
+            is_error: results
+                .iter()
+                .any(|result| result["is_error"] == Value::Bool(true)),
         })
     }
 
@@ -111,7 +125,11 @@ impl MessagesRequest {
 
     pub(crate) fn cache_breakpoints(&self) -> usize {
         let contents = self.messages.iter().map(|message| &message.content);
-        let marked = |value: &Value| value.get("cache_control").is_some_and(|control| !control.is_null());
+        let marked = |value: &Value| {
+            value
+                .get("cache_control")
+                .is_some_and(|control| !control.is_null())
+        };
         let in_list = |value: &Value| match value {
             Value::Array(items) => items.iter().filter(|item| marked(item)).count(),
             _ => 0,
@@ -165,7 +183,9 @@ fn texts(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
         Value::Array(_) => {
-            let found: Vec<&str> = blocks(content, "text").filter_map(|block| block["text"].as_str()).collect();
+            let found: Vec<&str> = blocks(content, "text")
+                .filter_map(|block| block["text"].as_str())
+                .collect();
             found.join("\n")
         }
         _ => String::new(),
@@ -196,7 +216,10 @@ mod tests {
         for (roles, position) in [
             (vec!["user"], 0),
             (vec!["user", "assistant", "user"], 1),
-            (vec!["user", "assistant", "assistant", "user", "assistant", "user"], 2),
+            (
+                vec!["user", "assistant", "assistant", "user", "assistant", "user"],
+                2,
+            ),
         ] {
             let messages: Vec<Value> = roles.into_iter().map(turn).collect();
             assert_eq!(parse(&json!(messages)).unwrap().position(), position);
@@ -206,7 +229,8 @@ mod tests {
     #[test]
     fn tool_results_are_read_in_both_shapes() {
         let plain = json!({"type": "tool_result", "tool_use_id": "a", "content": "out", "is_error": true});
-        let listed = json!({"type": "tool_result", "tool_use_id": "a", "content": [{"type": "text", "text": "out"}]});
+        let listed =
+            json!({"type": "tool_result", "tool_use_id": "a", "content": [{"type": "text", "text": "out"}]});
         for (result, is_error) in [(plain, true), (listed, false)] {
             let request = parse(&tool_loop(&result)).unwrap();
             let found = request.last_tool_result().unwrap();
@@ -218,15 +242,27 @@ mod tests {
     #[test]
     fn a_result_without_its_use_and_a_use_without_its_result_are_refused() {
         let stray = json!({"type": "tool_result", "tool_use_id": "b", "content": "out"});
-        assert!(parse(&tool_loop(&stray)).unwrap_err().contains("unexpected `tool_use_id`"));
+        assert!(
+            parse(&tool_loop(&stray))
+                .unwrap_err()
+                .contains("unexpected `tool_use_id`")
+        );
         let missing = json!({"type": "text", "text": "go on"});
-        assert!(parse(&tool_loop(&missing)).unwrap_err().contains("without `tool_result`"));
+        assert!(
+            parse(&tool_loop(&missing))
+                .unwrap_err()
+                .contains("without `tool_result`")
+        );
     }
 
     #[test]
     fn more_than_four_cache_breakpoints_are_refused() {
         let block = json!({"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}});
         let content: Vec<&Value> = std::iter::repeat_n(&block, 5).collect();
-        assert!(parse(&json!([{"role": "user", "content": content}])).unwrap_err().contains("Found 5"));
+        assert!(
+            parse(&json!([{"role": "user", "content": content}]))
+                .unwrap_err()
+                .contains("Found 5")
+        );
     }
 }

@@ -58,16 +58,24 @@ fn refuse_key(state: &State, headers: &HeaderMap) -> Option<Reply> {
     let given = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let accepted = given("x-api-key") == Some(key)
         || given("authorization").and_then(|value| value.strip_prefix("Bearer ")) == Some(key);
-    (!accepted)
-        .then(|| error_reply(StatusCode::UNAUTHORIZED, "authentication_error", "invalid x-api-key", 0))
+    (!accepted).then(|| {
+        error_reply(
+            StatusCode::UNAUTHORIZED,
+            "authentication_error",
+            "invalid x-api-key",
+            0,
+        )
+    })
 }
 
 fn models(script: &Script) -> Value {
     let default = ["claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5"].map(str::to_owned);
-    let ids = if script.models.is_empty() { default.as_slice() } else { script.models.as_slice() };
-    let entry = |id: &String| {
-        json!({"type": "model", "id": id, "display_name": id, "created_at": "2026-01-01T00:00:00Z"})
+    let ids = if script.models.is_empty() {
+        default.as_slice()
+    } else {
+        script.models.as_slice()
     };
+    let entry = |id: &String| json!({"type": "model", "id": id, "display_name": id, "created_at": "2026-01-01T00:00:00Z"});
     json!({
         "data": ids.iter().map(entry).collect::<Vec<_>>(),
         "has_more": false,
@@ -87,7 +95,11 @@ fn error_reply(status: StatusCode, error_type: &str, message: &str, id: u64) -> 
 }
 
 fn json_reply(status: StatusCode, body: &Value, id: u64) -> Reply {
-    let bytes = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
+    let bytes = if body.is_null() {
+        Bytes::new()
+    } else {
+        Bytes::from(body.to_string())
+    };
     let mut reply = Response::new(Full::new(bytes).map_err(|never| match never {}).boxed_unsync());
     *reply.status_mut() = status;
     set_header(&mut reply, "content-type", "application/json");

@@ -34,7 +34,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { api_key: None, ledger_capacity: 10_000 }
+        Self {
+            api_key: None,
+            ledger_capacity: 10_000,
+        }
     }
 }
 
@@ -64,7 +67,12 @@ impl Server {
             global_position: AtomicUsize::new(0),
         });
         let accepting = tokio::spawn(accept(listener, state, stop.clone()));
-        Ok(Self { address, ledger, stop, accepting })
+        Ok(Self {
+            address,
+            ledger,
+            stop,
+            accepting,
+        })
     }
 
     pub fn address(&self) -> SocketAddr {

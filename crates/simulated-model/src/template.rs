@@ -7,7 +7,13 @@ use serde_json::Value;
 /// The longest value that is put in.
 const MAX_VALUE_CHARACTERS: usize = 20_000;
 
-const NAMES: [&str; 5] = ["last_tool_result", "last_user_text", "first_user_text", "turn", "model"];
+const NAMES: [&str; 5] = [
+    "last_tool_result",
+    "last_user_text",
+    "first_user_text",
+    "turn",
+    "model",
+];
 
 /// Why the text cannot be used.
 pub(crate) fn check(text: &str) -> Result<(), String> {
@@ -20,7 +26,10 @@ pub(crate) fn check(text: &str) -> Result<(), String> {
     });
     match unknown {
         None => Ok(()),
-        Some(name) => Err(format!("there is no variable {name:?}; there are {}", NAMES.join(", "))),
+        Some(name) => Err(format!(
+            "there is no variable {name:?}; there are {}",
+            NAMES.join(", ")
+        )),
     }
 }
 
@@ -34,9 +43,10 @@ pub(crate) fn fill_value(input: &Value, request: &MessagesRequest) -> Value {
     match input {
         Value::String(text) => Value::String(fill(text, request)),
         Value::Array(items) => items.iter().map(|item| fill_value(item, request)).collect(),
-        Value::Object(map) => {
-            map.iter().map(|(key, item)| (key.clone(), fill_value(item, request))).collect()
-        }
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, item)| (key.clone(), fill_value(item, request)))
+            .collect(),
         other => other.clone(),
     }
 }
@@ -53,7 +63,10 @@ pub(crate) fn strings(value: &Value) -> Box<dyn Iterator<Item = &str> + '_> {
 
 fn value(name: &str, request: &MessagesRequest) -> String {
     let whole = match name {
-        "last_tool_result" => request.last_tool_result().map(|result| result.text).unwrap_or_default(),
+        "last_tool_result" => request
+            .last_tool_result()
+            .map(|result| result.text)
+            .unwrap_or_default(),
         "last_user_text" => request.last_user_text(),
         "first_user_text" => request.first_user_text(),
         "turn" => request.position().to_string(),
@@ -70,7 +83,9 @@ fn replace(text: &str, value: &mut dyn FnMut(&str) -> String) -> String {
     let mut filled = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("{{") {
-        let Some((name, behind)) = after.split_once("}}") else { break };
+        let Some((name, behind)) = after.split_once("}}") else {
+            break;
+        };
         filled.push_str(before);
         filled.push_str(&value(name.trim()));
         rest = behind;

@@ -68,9 +68,15 @@ pub(crate) fn count(request: &MessagesRequest) -> u64 {
 pub(crate) fn of_call(request: &MessagesRequest, reply_bytes: u64, script: UsageOverride) -> Usage {
     let total = count(request);
     let computed = if request.cache_breakpoints() == 0 {
-        Usage { input_tokens: total, ..Usage::default() }
+        Usage {
+            input_tokens: total,
+            ..Usage::default()
+        }
     } else {
-        let before_last_turn = request.messages.iter().rposition(|message| message.role == Role::Assistant);
+        let before_last_turn = request
+            .messages
+            .iter()
+            .rposition(|message| message.role == Role::Assistant);
         let read = before_last_turn.map_or(0, |last| total - of(messages_bytes(request, last)).min(total));
         let uncached = 3.min(total - read);
         Usage {
@@ -83,7 +89,9 @@ pub(crate) fn of_call(request: &MessagesRequest, reply_bytes: u64, script: Usage
     Usage {
         input_tokens: script.input_tokens.unwrap_or(computed.input_tokens),
         output_tokens: script.output_tokens.unwrap_or_else(|| of(reply_bytes).max(1)),
-        cache_read_input_tokens: script.cache_read_input_tokens.unwrap_or(computed.cache_read_input_tokens),
+        cache_read_input_tokens: script
+            .cache_read_input_tokens
+            .unwrap_or(computed.cache_read_input_tokens),
         cache_creation_5m_input_tokens: script
             .cache_creation_5m_input_tokens
             .unwrap_or(computed.cache_creation_5m_input_tokens),
@@ -100,7 +108,10 @@ fn prefix_bytes(request: &MessagesRequest) -> u64 {
 }
 
 fn messages_bytes(request: &MessagesRequest, from: usize) -> u64 {
-    request.messages[from..].iter().map(|message| size(&message.content)).sum()
+    request.messages[from..]
+        .iter()
+        .map(|message| size(&message.content))
+        .sum()
 }
 
 /// Bytes of the texts in a value, and a little for every number and name.

@@ -40,23 +40,42 @@ pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>) -> Res
     }
     if !parts.headers.contains_key("anthropic-version") {
         let message = "anthropic-version: header is required";
-        return Ok(refuse(&mut ticket, StatusCode::BAD_REQUEST, "invalid_request_error", message));
+        return Ok(refuse(
+            &mut ticket,
+            StatusCode::BAD_REQUEST,
+            "invalid_request_error",
+            message,
+        ));
     }
     let counts_only = parts.uri.path().ends_with("/count_tokens");
     let request = match MessagesRequest::parse(&body, !counts_only) {
         Ok(request) => request,
         Err(message) => {
-            return Ok(refuse(&mut ticket, StatusCode::BAD_REQUEST, "invalid_request_error", &message));
+            return Ok(refuse(
+                &mut ticket,
+                StatusCode::BAD_REQUEST,
+                "invalid_request_error",
+                &message,
+            ));
         }
     };
     ticket.note(|entry| describe(entry, &request));
     let known = &state.script.models;
     if !known.is_empty() && !known.contains(&request.model) {
         let message = format!("model: {}", request.model);
-        return Ok(refuse(&mut ticket, StatusCode::NOT_FOUND, "not_found_error", &message));
+        return Ok(refuse(
+            &mut ticket,
+            StatusCode::NOT_FOUND,
+            "not_found_error",
+            &message,
+        ));
     }
     if counts_only {
-        let reply = json_reply(StatusCode::OK, &json!({"input_tokens": tokens::count(&request)}), ticket.id());
+        let reply = json_reply(
+            StatusCode::OK,
+            &json!({"input_tokens": tokens::count(&request)}),
+            ticket.id(),
+        );
         ticket.note(|entry| entry.status = Some(200));
         ticket.close(Outcome::Completed);
         return Ok(reply);
@@ -72,13 +91,26 @@ async fn read(body: Incoming) -> Result<Bytes, (StatusCode, &'static str, &'stat
             let message = "Request exceeds the maximum allowed number of bytes.";
             Err((StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message))
         }
-        Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, "invalid_request_error", "the request's body ended early")),
-        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "timeout_error", "the request's body did not arrive in time")),
+        Ok(Err(_)) => Err((
+            StatusCode::BAD_REQUEST,
+            "invalid_request_error",
+            "the request's body ended early",
+        )),
+        Err(_) => Err((
+            StatusCode::REQUEST_TIMEOUT,
+            "timeout_error",
+            "the request's body did not arrive in time",
+        )),
     }
 }
 
 /// Plays the turn that is next, or says that there is none.
-async fn play(state: &State, request: &MessagesRequest, seed: u64, mut ticket: Ticket) -> Result<Reply, Closed> {
+async fn play(
+    state: &State,
+    request: &MessagesRequest,
+    seed: u64,
+    mut ticket: Ticket,
+) -> Result<Reply, Closed> {
     let position = match state.script.order {
         Order::Conversation => request.position(),
         Order::Global => state.global_position.load(Ordering::Relaxed),
@@ -93,7 +125,12 @@ async fn play(state: &State, request: &MessagesRequest, seed: u64, mut ticket: T
                 state.script.turns.len(),
                 position + 1
             );
-            return Ok(reply(Answer::of_text(text, request, seed), None, request.stream, ticket));
+            return Ok(reply(
+                Answer::of_text(text, request, seed),
+                None,
+                request.stream,
+                ticket,
+            ));
         }
         Choice::NoMatch { position } => {
             let text = format!(
@@ -101,7 +138,12 @@ async fn play(state: &State, request: &MessagesRequest, seed: u64, mut ticket: T
                  not a model's reply.",
                 position + 1
             );
-            return Ok(reply(Answer::of_text(text, request, seed), None, request.stream, ticket));
+            return Ok(reply(
+                Answer::of_text(text, request, seed),
+                None,
+                request.stream,
+                ticket,
+            ));
         }
     };
     let fault = active_fault(state, turn, &label, seed, &ticket);
@@ -117,7 +159,13 @@ async fn play(state: &State, request: &MessagesRequest, seed: u64, mut ticket: T
             ticket.close(Outcome::CutByScript);
             Err(Closed)
         }
-        Some(Fault::Error { status, error_type, message, retry_after_seconds, .. }) => {
+        Some(Fault::Error {
+            status,
+            error_type,
+            message,
+            retry_after_seconds,
+            ..
+        }) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let mut refusal = refuse(&mut ticket, status, &error_type, &message);
             if let Some(seconds) = retry_after_seconds {
@@ -125,14 +173,21 @@ async fn play(state: &State, request: &MessagesRequest, seed: u64, mut ticket: T
             }
             Ok(refusal)
         }
-        fault => Ok(reply(Answer::of_turn(turn, request, seed), fault, request.stream, ticket)),
+        fault => Ok(reply(
+            Answer::of_turn(turn, request, seed),
+            fault,
+            request.stream,
+            ticket,
+        )),
     }
 }
 
 /// The turn's fault, unless this request has had its share of it.
 fn active_fault(state: &State, turn: &Turn, label: &str, seed: u64, ticket: &Ticket) -> Option<Fault> {
     let fault = turn.fault.as_ref()?;
-    let Some(times) = fault.times() else { return Some(fault.clone()) };
+    let Some(times) = fault.times() else {
+        return Some(fault.clone());
+    };
     let mut hasher = DefaultHasher::new();
     label.hash(&mut hasher);
     if state.script.order == Order::Conversation {
@@ -147,7 +202,12 @@ fn reply(answer: Answer, fault: Option<Fault>, stream: bool, mut ticket: Ticket)
     ticket.note(|entry| entry.status = Some(200));
     let id = ticket.id();
     if stream {
-        return played(Box::new(Events::new(answer)), fault, ticket, "text/event-stream; charset=utf-8");
+        return played(
+            Box::new(Events::new(answer)),
+            fault,
+            ticket,
+            "text/event-stream; charset=utf-8",
+        );
     }
     let message = answer.to_message();
     if fault.is_none() {
@@ -158,7 +218,12 @@ fn reply(answer: Answer, fault: Option<Fault>, stream: bool, mut ticket: Ticket)
     }
     let mut first = Bytes::from(message.to_string());
     let second = first.split_off(first.len() / 2);
-    played(Box::new([raw(first), raw(second)].into_iter()), fault, ticket, "application/json")
+    played(
+        Box::new([raw(first), raw(second)].into_iter()),
+        fault,
+        ticket,
+        "application/json",
+    )
 }
 
 fn played(source: Source, fault: Option<Fault>, ticket: Ticket, content_type: &str) -> Reply {
@@ -214,5 +279,9 @@ fn describe(entry: &mut Entry, request: &MessagesRequest) {
     entry.model.clone_from(&request.model);
     entry.stream = request.stream;
     entry.messages = request.messages.len();
-    entry.last_user_text = request.last_user_text().chars().take(SHOWN_TEXT_CHARACTERS).collect();
+    entry.last_user_text = request
+        .last_user_text()
+        .chars()
+        .take(SHOWN_TEXT_CHARACTERS)
+        .collect();
 }

@@ -16,7 +16,10 @@ pub(super) fn check(script: &Script) -> Result<(), ScriptError> {
     for (number, turn) in script.anytime.iter().enumerate() {
         let place = format!("anytime[{number}]");
         if turn.when == When::default() {
-            return Err(invalid(&place, "it needs a `when`, or no other turn could ever be played"));
+            return Err(invalid(
+                &place,
+                "it needs a `when`, or no other turn could ever be played",
+            ));
         }
         check_turn(turn, &place)?;
     }
@@ -83,7 +86,10 @@ fn check_step(step: &Step, place: &str) -> Result<(), ScriptError> {
     let Some(tool) = &step.tool_use else { return Ok(()) };
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if tool.name.is_empty() || tool.name.len() > 128 || !tool.name.chars().all(is_name) {
-        return Err(invalid(place, "the name of a tool is 1 to 128 letters, digits, _ and -"));
+        return Err(invalid(
+            place,
+            "the name of a tool is 1 to 128 letters, digits, _ and -",
+        ));
     }
     template::strings(&tool.input).try_for_each(|text| check_template(text, place))
 }
@@ -100,5 +106,8 @@ fn check_delay(milliseconds: u64, place: &str) -> Result<(), ScriptError> {
 }
 
 fn invalid(place: &str, reason: &str) -> ScriptError {
-    ScriptError::Invalid { place: place.to_owned(), reason: reason.to_owned() }
+    ScriptError::Invalid {
+        place: place.to_owned(),
+        reason: reason.to_owned(),
+    }
 }
