@@ -47,6 +47,7 @@ impl PlayedBody {
             played: 0,
             waiting: None,
             last: false,
+            flushed: false,
         }
     }
 
