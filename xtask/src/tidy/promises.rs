@@ -67,13 +67,13 @@ fn promises(text: &str) -> impl Iterator<Item = Promise<'_>> {
         if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
-        let test = cells
+        let attack = cells
             .last()
             .and_then(|cell| cell.strip_prefix('`')?.strip_suffix('`'));
         Some(Promise {
             line: index + 1,
             id,
-            test,
+            attack,
         })
     })
 }
