@@ -1,0 +1,206 @@
+//! The disk of a sandbox: what its overlays are written to, limited where the machine can.
+//!
+//! A disk holds `root/{upper,work}` and `workspace/{upper,work}`, owned by users 0 and 1000 whoever the sandbox's
+//! users are on the host: it is mounted with its owners mapped. So it can be read later by another sandbox.
+//!
+//! ```text
+//! DATA/disks/<bytes>.template        an empty file system of that size
+//! DATA/disks/<number>.spare          a copy, mounted by the jailer and waiting
+//! DATA/sandboxes/<id>/disk           a sandbox's: an image file or a directory
+//! ```
+
+mod loop_device;
+
+use crate::error::{During as _, StepError};
+use crate::machine::DiskMeans;
+use crate::mounts::{self, Attributes};
+use crate::rooms::Rooms;
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::process::{Gid, Uid};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+pub use loop_device::{LoopDevices, can_format};
+
+/// The agent's user inside every sandbox.
+pub const AGENT: u32 = 1000;
+/// The name of a disk in its sandbox's directory.
+pub const NAME: &str = "disk";
+const LAYOUT: [(&str, u32); 6] = [
+    ("root", 0),
+    ("root/upper", 0),
+    ("root/work", 0),
+    ("workspace", 0),
+    ("workspace/upper", AGENT),
+    ("workspace/work", 0),
+];
+
+/// A disk that is mounted and belongs to nobody yet.
+#[derive(Debug)]
+struct Spare {
+    name: String,
+    bytes: u64,
+    mount: OwnedFd,
+}
+
+/// All disks of one instance.
+#[derive(Debug)]
+pub struct Disks {
+    means: DiskMeans,
+    devices: Option<LoopDevices>,
+    /// `DATA/disks`.
+    directory: OwnedFd,
+    path: PathBuf,
+    spares: VecDeque<Spare>,
+    next: u64,
+}
+
+impl Disks {
+    pub fn new(means: DiskMeans, devices: Option<LoopDevices>, data: &OwnedFd, path: &Path) -> Result<Self, StepError> {
+        let directory = directory(data, "disks")?;
+        Ok(Self { means, devices, directory, path: path.join("disks"), spares: VecDeque::new(), next: 0 })
+    }
+
+    pub fn spares(&self) -> usize {
+        self.spares.len()
+    }
+
+    /// Makes one disk ahead of demand. Directories cost nothing, so they are not.
+    pub fn make_spare(&mut self, rooms: &Rooms, bytes: u64) -> Result<(), StepError> {
+        let Some(devices) = self.devices.as_ref().filter(|_| self.means == DiskMeans::Loop) else { return Ok(()) };
+        let template = self.template(devices, rooms, bytes)?;
+        self.next += 1;
+        let name = format!("{}.spare", self.next);
+        let mount = make_image(devices, &self.directory, &name, (&template, bytes))?;
+        self.spares.push_back(Spare { name, bytes, mount });
+        Ok(())
+    }
+
+    /// An empty file system of this size, made once.
+    fn template(&self, devices: &LoopDevices, rooms: &Rooms, bytes: u64) -> Result<OwnedFd, StepError> {
+        let (name, unfinished) = (format!("{bytes}.template"), format!("{bytes}.unfinished"));
+        let directory = &self.directory;
+        let open = |name: &str| rustix::fs::openat(directory, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        match open(&name) {
+            Err(rustix::io::Errno::NOENT) => {}
+            opened => return opened.during("open template", || name.clone()),
+        }
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(directory, &unfinished, flags, Mode::from_raw_mode(0o600))
+            .during("make template", || unfinished.clone())?;
+        rustix::fs::ftruncate(&file, bytes).during("size template", || bytes.to_string())?;
+        rooms.outside(|| loop_device::format(&self.path.join(&unfinished)))?;
+        lay_out(&mount_image(devices, &file)?)?;
+        rustix::fs::fsync(&file).during("write template", || unfinished.clone())?;
+        rustix::fs::renameat(directory, &unfinished, directory, &name).during("name template", || name.clone())?;
+        open(&name).during("open template", || name)
+    }
+
+    /// A disk for the sandbox whose directory this is; it stays there until it is removed.
+    pub fn take(&mut self, rooms: &Rooms, sandbox: &OwnedFd, bytes: u64) -> Result<OwnedFd, StepError> {
+        if self.means == DiskMeans::Directory {
+            return make_directory(rooms, sandbox);
+        }
+        if self.spares.iter().all(|spare| spare.bytes != bytes) {
+            self.make_spare(rooms, bytes)?;
+        }
+        let found = self.spares.iter().position(|spare| spare.bytes == bytes);
+        let spare = found.and_then(|position| self.spares.remove(position));
+        let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let spare = spare.ok_or_else(missing).during("take disk", || format!("{bytes} bytes"))?;
+        rustix::fs::renameat(&self.directory, &spare.name, sandbox, NAME)
+            .during("name disk", || spare.name.clone())?;
+        Ok(spare.mount)
+    }
+
+    /// The disk of a sandbox that is gone, without anything that would change it.
+    pub fn open(&self, rooms: &Rooms, sandbox: &OwnedFd) -> Result<OwnedFd, StepError> {
+        let found = rustix::fs::statat(sandbox, NAME, AtFlags::SYMLINK_NOFOLLOW)
+            .during("find disk", || NAME.to_owned())?;
+        if rustix::fs::FileType::from_raw_mode(found.st_mode).is_dir() {
+            return rooms.outside(|| mounts::copy(sandbox, NAME));
+        }
+        let unsupported = || std::io::Error::from(std::io::ErrorKind::Unsupported);
+        let devices =
+            self.devices.as_ref().ok_or_else(unsupported).during("open disk", || "no loop devices".to_owned())?;
+        let file = rustix::fs::openat(sandbox, NAME, OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+            .during("open disk", || NAME.to_owned())?;
+        mount_image(devices, &file)
+    }
+
+    /// Spares of an instance that is gone.
+    pub fn remove_old_spares(&self) {
+        let Ok(entries) = rustix::fs::Dir::read_from(&self.directory) else { return };
+        for entry in entries.flatten().filter(|entry| entry.file_name().to_bytes().ends_with(b".spare")) {
+            rustix::fs::unlinkat(&self.directory, entry.file_name(), AtFlags::empty()).ok();
+        }
+    }
+
+    /// Removes the spares that nobody took.
+    pub fn drop_spares(&mut self) {
+        for spare in self.spares.drain(..) {
+            rustix::fs::unlinkat(&self.directory, &spare.name, AtFlags::empty()).ok();
+        }
+    }
+}
+
+/// An image of its own, copied from a template.
+fn make_image(
+    devices: &LoopDevices,
+    directory: &OwnedFd,
+    name: &str,
+    (template, bytes): (&OwnedFd, u64),
+) -> Result<OwnedFd, StepError> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600))
+        .during("make disk", || name.to_owned())?;
+    let made = loop_device::copy_sparse(template, &file, bytes)
+        .during("copy disk", || name.to_owned())
+        .and_then(|()| mount_image(devices, &file));
+    if made.is_err() {
+        rustix::fs::unlinkat(directory, name, AtFlags::empty()).ok();
+    }
+    made
+}
+
+fn mount_image(devices: &LoopDevices, file: &OwnedFd) -> Result<OwnedFd, StepError> {
+    let device = devices.attach(file)?;
+    let source = format!("/proc/self/fd/{}", crate::sys::number_of(&device));
+    let options = [("source", source.as_str()), ("discard", ""), ("noinit_itable", ""), ("errors", "remount-ro")];
+    mounts::new("ext4", &options, Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOATIME)
+}
+
+
+fn make_directory(rooms: &Rooms, sandbox: &OwnedFd) -> Result<OwnedFd, StepError> {
+    rustix::fs::mkdirat(sandbox, NAME, Mode::from_raw_mode(0o755)).during("make disk", || NAME.to_owned())?;
+    let disk = rooms.outside(|| mounts::copy(sandbox, NAME))?;
+    lay_out(&disk)?;
+    Ok(disk)
+}
+
+/// Makes the directories of a new disk. A user who may not give them away keeps them: then there is but one user.
+fn lay_out(disk: &OwnedFd) -> Result<(), StepError> {
+    for (name, owner) in LAYOUT {
+        rustix::fs::mkdirat(disk, name, Mode::from_raw_mode(0o755)).during("lay out disk", || name.to_owned())?;
+        let (user, group) = (Uid::from_raw(owner), Gid::from_raw(owner));
+        rustix::fs::chownat(disk, name, Some(user), Some(group), AtFlags::empty()).ok();
+    }
+    Ok(())
+}
+
+/// Makes the disk's directory in the data directory, if it is not there.
+pub fn directory(data: &OwnedFd, name: &str) -> Result<OwnedFd, StepError> {
+    match rustix::fs::mkdirat(data, name, Mode::from_raw_mode(0o700)) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Err(errno) => return Err(errno).during("make directory", || name.to_owned()),
+    }
+    rustix::fs::openat(data, name, OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+        .during("open directory", || name.to_owned())
+}
+
+/// The data directory's own handle.
+pub fn open_directory(path: &Path) -> Result<OwnedFd, StepError> {
+    rustix::fs::openat(CWD, path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .during("open directory", || path.display().to_string())
+}

@@ -1,0 +1,197 @@
+//! The order of isolation, as readable arrays: what is built outside, what the shell does before it is claimed, and what
+//! it does to become a sandbox. Pure: no call to the kernel here.
+//!
+//! ```text
+//! SHELL (jailer)   -> PREPARE (shell) -> [pool] -> CLAIM (jailer) -> ENTER (shell) -> guest
+//! ```
+
+use crate::machine::{Identity, Machine};
+use crate::protocol::Spec;
+use serde::{Deserialize, Serialize};
+
+/// What the jailer does to make a shell. Undone from the last to the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShellStep {
+    ReserveRange,
+    MakeCgroup,
+    CloneNamespaces,
+    MapIds,
+    JoinCgroup,
+    StartShell,
+}
+
+/// What the jailer does to make a sandbox of a shell. Undone from the last to the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimStep {
+    Directory,
+    SetLimits,
+    Disk,
+    RootLayer,
+    Usr,
+    WorkspaceLayer,
+    /// The files of a destroyed sandbox, read-only, in place of a disk and a workspace.
+    ChangesLayer,
+    GuestSocket,
+    Outbox,
+    EnterSandbox,
+}
+
+/// What a shell does in its new namespaces before anybody claims it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrepareStep {
+    DieWithJailer,
+    CgroupNamespace,
+    HostName,
+    Loopback,
+    Listeners,
+    Proc,
+    Devices,
+}
+
+/// What a shell does to become a sandbox. Nothing of an agent runs before the last one is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EnterStep {
+    AttachRoot,
+    AttachUsr,
+    AttachWorkspace,
+    /// Paths below the workspace that are hidden.
+    Mask(Vec<String>),
+    AttachChanges,
+    AttachKernelFiles,
+    /// Shows the sandbox's memory limit as the machine's memory.
+    MemoryInfo(u64),
+    EgressListeners(Vec<u16>),
+    PivotRoot,
+    NoNewPrivileges,
+    /// Readers write nothing anywhere.
+    Landlock { writable: bool },
+    DropCapabilities,
+    HideFromAgent,
+    Seccomp,
+}
+
+pub fn shell(machine: &Machine) -> Vec<ShellStep> {
+    let ranges = machine.identity == Identity::Ranges;
+    let mut steps = Vec::new();
+    steps.extend(ranges.then_some(ShellStep::ReserveRange));
+    steps.extend(machine.has_cgroups.then_some(ShellStep::MakeCgroup));
+    steps.extend([ShellStep::CloneNamespaces, ShellStep::MapIds]);
+    steps.extend(machine.has_cgroups.then_some(ShellStep::JoinCgroup));
+    steps.push(ShellStep::StartShell);
+    steps
+}
+
+pub fn prepare(machine: &Machine) -> Vec<PrepareStep> {
+    let mut steps = vec![PrepareStep::DieWithJailer];
+    steps.extend(machine.has_cgroups.then_some(PrepareStep::CgroupNamespace));
+    steps.extend([
+        PrepareStep::HostName,
+        PrepareStep::Loopback,
+        PrepareStep::Listeners,
+        PrepareStep::Proc,
+        PrepareStep::Devices,
+    ]);
+    steps
+}
+
+pub fn claim(machine: &Machine, spec: &Spec) -> Vec<ClaimStep> {
+    let mut steps = vec![ClaimStep::Directory];
+    steps.extend(machine.has_cgroups.then_some(ClaimStep::SetLimits));
+    steps.extend([ClaimStep::Disk, ClaimStep::RootLayer, ClaimStep::Usr]);
+    steps.extend(spec.workspace.is_some().then_some(ClaimStep::WorkspaceLayer));
+    steps.extend([ClaimStep::GuestSocket, ClaimStep::Outbox, ClaimStep::EnterSandbox]);
+    steps
+}
+
+pub fn claim_reader() -> Vec<ClaimStep> {
+    vec![ClaimStep::Directory, ClaimStep::ChangesLayer, ClaimStep::GuestSocket, ClaimStep::EnterSandbox]
+}
+
+/// `masked` is relative to the workspace.
+pub fn enter(spec: &Spec, masked: Vec<String>) -> Vec<EnterStep> {
+    let mut steps = vec![EnterStep::AttachRoot, EnterStep::AttachUsr];
+    steps.extend(spec.workspace.is_some().then_some(EnterStep::AttachWorkspace));
+    steps.extend((!masked.is_empty()).then_some(EnterStep::Mask(masked)));
+    steps.extend([EnterStep::AttachKernelFiles, EnterStep::MemoryInfo(spec.limits.memory_bytes)]);
+    if !spec.egress_ports.is_empty() {
+        steps.push(EnterStep::EgressListeners(spec.egress_ports.clone()));
+    }
+    steps.extend(confine(true));
+    steps
+}
+
+pub fn enter_reader() -> Vec<EnterStep> {
+    let mut steps = vec![EnterStep::AttachRoot, EnterStep::AttachChanges, EnterStep::AttachKernelFiles];
+    steps.extend(confine(false));
+    steps
+}
+
+/// The final restrictions. Landlock makes later mounts fail, so they come after the root is in place.
+fn confine(writable: bool) -> [EnterStep; 6] {
+    [
+        EnterStep::PivotRoot,
+        EnterStep::NoNewPrivileges,
+        EnterStep::Landlock { writable },
+        EnterStep::DropCapabilities,
+        EnterStep::HideFromAgent,
+        EnterStep::Seccomp,
+    ]
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Limits, Workspace};
+
+    fn spec() -> Spec {
+        Spec {
+            id: "sbx_1".to_owned(),
+            limits: Limits { cpu_millis: 1000, memory_bytes: 1 << 30, disk_bytes: 5 << 30, pids: 512 },
+            workspace: Some(Workspace { path: "/work".into(), masked: Vec::new() }),
+            egress_ports: Vec::new(),
+        }
+    }
+
+    fn position(steps: &[EnterStep], wanted: &EnterStep) -> usize {
+        steps.iter().position(|step| step == wanted).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_mounted_after_the_pivot_and_the_filter_comes_last() {
+        for steps in [enter(&spec(), vec![".hostler".to_owned()]), enter_reader()] {
+            let pivot = position(&steps, &EnterStep::PivotRoot);
+            for step in &steps[pivot..] {
+                assert!(!format!("{step:?}").starts_with("Attach"), "{step:?}");
+            }
+            assert_eq!(steps.last(), Some(&EnterStep::Seccomp));
+            assert!(position(&steps, &EnterStep::NoNewPrivileges) < position(&steps, &EnterStep::DropCapabilities));
+        }
+    }
+
+    #[test]
+    fn a_reader_sees_neither_usr_nor_workspace() {
+        let steps = enter_reader();
+        assert!(!steps.contains(&EnterStep::AttachUsr));
+        assert!(!steps.contains(&EnterStep::AttachWorkspace));
+        assert!(steps.contains(&EnterStep::Landlock { writable: false }));
+    }
+
+    #[test]
+    fn a_machine_without_cgroups_skips_what_needs_them() {
+        let machine = Machine { has_cgroups: false, identity: Identity::Single, ..Machine::for_tests() };
+        assert!(!shell(&machine).contains(&ShellStep::JoinCgroup));
+        assert!(!claim(&machine, &spec()).contains(&ClaimStep::SetLimits));
+        assert!(!prepare(&machine).contains(&PrepareStep::CgroupNamespace));
+    }
+
+    #[test]
+    fn ids_are_mapped_before_anything_runs_in_the_namespace() {
+        let steps = shell(&Machine::for_tests());
+        let at = |wanted| steps.iter().position(|step| *step == wanted).unwrap();
+        assert!(at(ShellStep::MapIds) < at(ShellStep::StartShell));
+        assert!(at(ShellStep::JoinCgroup) < at(ShellStep::StartShell));
+    }
+}

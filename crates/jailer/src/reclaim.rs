@@ -1,0 +1,58 @@
+//! Taking back what an instance left that was killed: processes, cgroups, ranges of users, sockets, spare disks.
+//!
+//! Mounts, namespaces and loop devices need no reclaiming: they are held by processes and descriptors only. Files of
+//! sandboxes stay until their session is removed.
+
+use crate::cgroup::Cgroups;
+use crate::cgroup::layout::Layout;
+use crate::registry::Registry;
+use rustix::fd::OwnedFd;
+use rustix::fs::AtFlags;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Everything of instances whose jailer is gone, and what this instance left the last time.
+pub fn dead_instances(registry: &Registry, layout: &Layout, own: &str) {
+    for instance in registry.dead_instances() {
+        groups(layout, &instance);
+        remove_instance_groups(layout, &instance);
+        registry.forget(&instance);
+    }
+    groups(layout, own);
+    registry.forget(own);
+}
+
+/// Ends every process in the groups of an instance and removes the groups.
+fn groups(layout: &Layout, instance: &str) {
+    let there = |base: &std::path::Path| base.join(instance).is_dir();
+    if !layout.v2.iter().chain(&layout.v1).any(|hierarchy| there(&hierarchy.base)) {
+        return;
+    }
+    let Ok(cgroups) = Cgroups::open(layout, instance) else { return };
+    for name in cgroups.names() {
+        cgroups.kill(&name).ok();
+        cgroups.remove(&name, PATIENCE).ok();
+    }
+}
+
+/// The instance's own directories, and the directory of all instances if it was the last.
+pub fn remove_instance_groups(layout: &Layout, instance: &str) {
+    for hierarchy in layout.v2.iter().chain(&layout.v1) {
+        std::fs::remove_dir(hierarchy.base.join(instance)).ok();
+        std::fs::remove_dir(&hierarchy.base).ok();
+    }
+}
+
+/// Sockets of guests that are gone.
+pub fn sockets(sandboxes: &OwnedFd) {
+    let Ok(entries) = rustix::fs::Dir::read_from(sandboxes) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') {
+            rustix::fs::unlinkat(sandboxes, format!("{name}/{}", crate::claim::SOCKET), AtFlags::empty()).ok();
+            // A sandbox that left no disk left nothing.
+            rustix::fs::unlinkat(sandboxes, &name, AtFlags::REMOVEDIR).ok();
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What a request may say. The server is trusted with its sandboxes, not with paths or names of the jailer's choosing.
+
+use crate::error::{During as _, StepError};
+use crate::protocol::{Hello, Spec};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::path::{Component, Path};
+
+const MOST_ID_BYTES: usize = 64;
+const MOST_EGRESS_PORTS: usize = 2;
+const MOST_POOL: u32 = 256;
+/// Enough for two thousand sandboxes.
+const DESCRIPTORS: u64 = 65_536;
+
+/// Ids become names of directories and are shown in errors.
+pub fn check_id(id: &str) -> Result<(), String> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if id.is_empty() || id.len() > MOST_ID_BYTES || !id.bytes().all(plain) {
+        return Err(format!("an id has 1 to {MOST_ID_BYTES} of a-z, 0-9 and _"));
+    }
+    Ok(())
+}
+
+pub fn check_spec(spec: &Spec) -> Result<(), String> {
+    check_id(&spec.id)?;
+    if let Some(workspace) = &spec.workspace {
+        for path in workspace.masked.iter().chain([&workspace.path]) {
+            if !is_plain(path) {
+                return Err(format!("{} is not an absolute path without . and ..", path.display()));
+            }
+        }
+        if workspace.path.parent().is_none() {
+            return Err("the root directory cannot be a workspace".to_owned());
+        }
+    }
+    if spec.egress_ports.len() > MOST_EGRESS_PORTS {
+        return Err(format!("at most {MOST_EGRESS_PORTS} egress ports"));
+    }
+    if spec.egress_ports.iter().any(|port| matches!(port, 0 | 53 | 80 | 443 | 3128)) {
+        return Err("an egress port is one that the sandbox has already".to_owned());
+    }
+    Ok(())
+}
+
+pub fn check_hello(hello: &Hello) -> Result<(), StepError> {
+    let wrong = |what: &str| {
+        Err(std::io::Error::from(std::io::ErrorKind::InvalidInput)).during("read greeting", || what.to_owned())
+    };
+    if check_id(&hello.instance).is_err() {
+        return wrong("instance");
+    }
+    if !is_plain(&hello.data) || !is_plain(&hello.image) {
+        return wrong("paths must be absolute");
+    }
+    if hello.pool > MOST_POOL {
+        return wrong("pool");
+    }
+    Ok(())
+}
+
+fn is_plain(path: &Path) -> bool {
+    path.is_absolute() && path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
+}
+
+/// As many descriptors as this process may have: each sandbox needs seven.
+pub fn raise_descriptor_limit() {
+    let now = getrlimit(Resource::Nofile);
+    let wanted = now.maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
+    if now.current.is_some_and(|current| current < wanted) {
+        // With fewer, creating fails later and says so.
+        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: now.maximum }).ok();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Limits, Workspace};
+
+    fn spec(id: &str, path: &str, ports: &[u16]) -> Spec {
+        Spec {
+            id: id.to_owned(),
+            limits: Limits { cpu_millis: 1000, memory_bytes: 1 << 30, disk_bytes: 1 << 30, pids: 100 },
+            workspace: Some(Workspace { path: path.into(), masked: Vec::new() }),
+            egress_ports: ports.to_vec(),
+        }
+    }
+
+    #[test]
+    fn ids_and_paths_that_lead_elsewhere_are_refused() {
+        assert_eq!(check_spec(&spec("sbx_1", "/home/me/project", &[5432])), Ok(()));
+        let wrong = [
+            spec("../x", "/w", &[]),
+            spec("", "/w", &[]),
+            spec("sbx_1", "relative", &[]),
+            spec("sbx_1", "/w/../etc", &[]),
+            spec("sbx_1", "/", &[]),
+            spec("sbx_1", "/w", &[443]),
+            spec("sbx_1", "/w", &[1000, 1001, 1002]),
+        ];
+        for spec in wrong {
+            assert!(check_spec(&spec).is_err(), "{spec:?}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Making and ending shells: each step and its undo.
+
+use crate::channel;
+use crate::error::{During as _, StepError};
+use crate::identity;
+use crate::machine::Identity;
+use crate::plan::{self, ShellStep};
+use crate::protocol::Limits;
+use crate::registry::Range;
+use crate::shell::{CHANNEL_FD, Order, Report};
+use crate::sys::{self, Child};
+use crate::workshop::Workshop;
+use crate::capabilities;
+use rustix::fd::{AsFd as _, OwnedFd};
+use rustix::process::{Gid, Signal, Uid, pidfd_send_signal};
+use std::time::Duration;
+
+/// How long the kernel may take to empty a group whose processes were killed.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// This binary, where a shell sees it before it has a root.
+const PROGRAM: &std::ffi::CStr = c"/image/.hostler/hostler-agent";
+
+const NAMESPACES: i32 = libc::CLONE_NEWUSER
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS;
+
+/// A shell, whole or half made.
+#[derive(Debug)]
+pub struct Shell {
+    /// Of its cgroup.
+    pub name: String,
+    pub limits: Limits,
+    pub range: Option<Range>,
+    pub child: Option<Child>,
+    pub channel: OwnedFd,
+    pub listeners: Vec<OwnedFd>,
+    pub user_namespace: Option<OwnedFd>,
+    /// In the order in which they were done.
+    done: Vec<ShellStep>,
+}
+
+impl Shell {
+    /// Where its users start outside.
+    pub fn base(&self) -> u32 {
+        self.range.map_or(0, Range::base)
+    }
+
+    fn pid(&self) -> i32 {
+        self.child.as_ref().map_or(-1, |child| child.pid)
+    }
+}
+
+impl Workshop {
+    /// A shell that is preparing itself; it says on its channel when it is ready.
+    pub fn make_shell(&mut self, limits: Limits) -> Result<Shell, StepError> {
+        self.next += 1;
+        let (own, theirs) = channel::pair().during("make channel", String::new)?;
+        let mut shell = Shell {
+            name: format!("shell_{}", self.next),
+            limits,
+            range: None,
+            child: None,
+            channel: own,
+            listeners: Vec::new(),
+            user_namespace: None,
+            done: Vec::new(),
+        };
+        for step in plan::shell(&self.machine) {
+            if let Err(error) = self.shell_step(step, &mut shell, &theirs) {
+                self.end_shell(shell);
+                return Err(error);
+            }
+            shell.done.push(step);
+        }
+        Ok(shell)
+    }
+
+    fn shell_step(&mut self, step: ShellStep, shell: &mut Shell, theirs: &OwnedFd) -> Result<(), StepError> {
+        match step {
+            ShellStep::ReserveRange => {
+                shell.range = self.registry.as_mut().map(crate::registry::Registry::reserve).transpose()?;
+                Ok(())
+            }
+            ShellStep::MakeCgroup => self.cgroups.make(&shell.name, &shell.limits),
+            ShellStep::CloneNamespaces => {
+                let group = if self.machine.has_cgroups { self.cgroups.clone_target(&shell.name)? } else { None };
+                let child = sys::clone3(NAMESPACES as u64, group.as_ref().map(|group| group.as_fd()))
+                    .during("clone namespaces", || "are user namespaces allowed here?".to_owned())?;
+                let Some(child) = child else { become_shell(theirs) };
+                shell.child = Some(child);
+                Ok(())
+            }
+            ShellStep::MapIds => {
+                let map = identity::sandbox_map(self.machine.identity, shell.base());
+                identity::write_maps(shell.pid(), &map, &map)?;
+                if self.machine.identity == Identity::Ranges {
+                    shell.user_namespace = Some(identity::user_namespace(shell.pid())?);
+                }
+                Ok(())
+            }
+            ShellStep::JoinCgroup => self.cgroups.join(&shell.name, shell.pid()),
+            ShellStep::StartShell => {
+                let uid = identity::shell_user(self.machine.identity);
+                let orders = [Order::Go { uid }, Order::Prepare { steps: plan::prepare(&self.machine) }];
+                orders
+                    .iter()
+                    .try_for_each(|order| channel::send(&shell.channel, order, &[]))
+                    .map_err(std::io::Error::other)
+                    .during("start shell", || shell.name.clone())
+            }
+        }
+    }
+
+    /// Kills a shell, or the sandbox that it became, and undoes every step. What could not be undone is returned.
+    pub fn end_shell(&mut self, mut shell: Shell) -> Vec<StepError> {
+        let mut failed = Vec::new();
+        // A clone that never got so far as to be done is still a child.
+        if shell.child.is_some() && !shell.done.contains(&ShellStep::CloneNamespaces) {
+            shell.done.push(ShellStep::CloneNamespaces);
+        }
+        while let Some(step) = shell.done.pop() {
+            failed.extend(self.undo_shell_step(step, &mut shell).err());
+        }
+        failed
+    }
+
+    fn undo_shell_step(&mut self, step: ShellStep, shell: &mut Shell) -> Result<(), StepError> {
+        match step {
+            ShellStep::ReserveRange => match (&self.registry, shell.range) {
+                (Some(registry), Some(range)) => registry.release(range),
+                _ => Ok(()),
+            },
+            ShellStep::MakeCgroup => self.cgroups.remove(&shell.name, PATIENCE),
+            ShellStep::CloneNamespaces => {
+                let Some(child) = shell.child.take() else { return Ok(()) };
+                pidfd_send_signal(&child.pidfd, Signal::KILL).ok();
+                identity::reap(&child.pidfd).during("reap", || shell.name.clone())
+            }
+            ShellStep::JoinCgroup => self.kill(shell),
+            ShellStep::MapIds | ShellStep::StartShell => Ok(()),
+        }
+    }
+
+    /// Sends every process of a shell or sandbox its end, without waiting for it.
+    pub fn kill(&self, shell: &Shell) -> Result<(), StepError> {
+        if let Some(child) = &shell.child {
+            pidfd_send_signal(&child.pidfd, Signal::KILL).ok();
+        }
+        if self.machine.has_cgroups { self.cgroups.kill(&shell.name) } else { Ok(()) }
+    }
+}
+
+/// The child's side: waits for its ids, then runs this binary anew, so that nothing of the jailer's memory is left.
+fn become_shell(channel: &OwnedFd) -> ! {
+    let run = || -> Result<(), StepError> {
+        let received = channel::receive::<Order>(channel).map_err(std::io::Error::other);
+        let (Order::Go { uid }, _) = received.during("receive order", String::new)? else {
+            return Err(std::io::Error::from(std::io::ErrorKind::InvalidData)).during("receive order", String::new);
+        };
+        rustix::process::setsid().during("make session", String::new)?;
+        // Where groups cannot be changed there are none to drop.
+        rustix::thread::set_thread_groups(&[]).ok();
+        let (group, user) = (Gid::from_raw(uid), Uid::from_raw(uid));
+        rustix::thread::set_thread_res_gid(group, group, group).during("set group", || uid.to_string())?;
+        rustix::thread::set_thread_res_uid(user, user, user).during("set user", || uid.to_string())?;
+        if uid != 0 {
+            capabilities::keep_over_exec()?;
+        }
+        let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null");
+        let null = OwnedFd::from(null.during("open", || "/dev/null".to_owned())?);
+        let numbered = [(channel.as_fd(), CHANNEL_FD), (null.as_fd(), 0), (null.as_fd(), 1), (null.as_fd(), 2)];
+        for (fd, number) in numbered {
+            sys::place_fd(fd, number).during("place descriptor", || number.to_string())?;
+        }
+        sys::close_from(CHANNEL_FD as u32 + 1).during("close descriptors", String::new)?;
+        Err(sys::execve(PROGRAM, &[c"hostler", c"guest"], &[])).during("exec", || "hostler-agent".to_owned())
+    };
+    if let Err(error) = run() {
+        let reason = format!("{}: {}", error.what, error.source);
+        channel::send(channel, &Report::Failed { step: error.step.to_owned(), reason }, &[]).ok();
+    }
+    sys::exit_now(71)
+}
