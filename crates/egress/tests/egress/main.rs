@@ -1,0 +1,9 @@
+//! Egress with real sockets on loopback: a resolver that knows what the test says, upstreams that the test runs.
+#![allow(clippy::unwrap_used)]
+
+mod connect;
+mod dns;
+mod fixture;
+mod forward;
+mod limits;
+mod transparent;
