@@ -18,8 +18,6 @@ const AGENT: u32 = 1000;
 pub enum ImageError {
     #[error("building the host image failed at {path}: {source}")]
     Build { path: PathBuf, source: io::Error },
-    #[error("this program cannot find its own file: {source}")]
-    Program { source: io::Error },
 }
 
 /// Directories: path, mode, owner.
@@ -85,18 +83,30 @@ const TAKEN: [&str; 28] = [
 
 /// Files that are made up.
 const WRITTEN: [(&str, &str); 9] = [
-    ("etc/group", "root:x:0:\ntty:x:5:\nagent:x:1000:\nnogroup:x:65534:\n"),
+    (
+        "etc/group",
+        "root:x:0:\ntty:x:5:\nagent:x:1000:\nnogroup:x:65534:\n",
+    ),
     ("etc/hostname", "sandbox\n"),
     ("etc/hosts", "127.0.0.1 localhost sandbox\n::1 localhost\n"),
     ("etc/machine-id", "00000000000000000000000000000000\n"),
-    ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"),
+    (
+        "etc/nsswitch.conf",
+        "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
+    ),
     (
         "etc/passwd",
         "root:x:0:0:root:/root:/usr/sbin/nologin\nagent:x:1000:1000:agent:/home/agent:/bin/bash\n\
          nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
     ),
-    ("etc/profile", "export PATH=/home/agent/.local/bin:/usr/bin:/bin:/usr/sbin:/sbin\n"),
-    ("etc/resolv.conf", "nameserver 127.0.0.53\noptions timeout:5 attempts:1\n"),
+    (
+        "etc/profile",
+        "export PATH=/home/agent/.local/bin:/usr/bin:/bin:/usr/sbin:/sbin\n",
+    ),
+    (
+        "etc/resolv.conf",
+        "nameserver 127.0.0.53\noptions timeout:5 attempts:1\n",
+    ),
     ("etc/shells", "/bin/sh\n/bin/bash\n"),
 ];
 
@@ -107,19 +117,18 @@ pub struct HostImage {
 }
 
 impl HostImage {
-    /// Finds the image of this binary on this machine below `DATA/images/host`, or builds it. Older ones are removed.
+    /// Finds the image with this binary on this machine below `DATA/images/host`, or builds it. Older ones are removed.
     ///
     /// The caller holds the lock of the data directory.
-    pub fn ensure(data: &Path) -> Result<Self, ImageError> {
-        let program = std::env::current_exe().map_err(|source| ImageError::Program { source })?;
+    pub fn ensure(data: &Path, program: &Path) -> Result<Self, ImageError> {
         let directory = data.join("images/host");
-        let key = key(&program)?;
+        let key = key(program)?;
         let root = directory.join(&key);
         if !root.is_dir() {
             make_directories(&directory)?;
             let unfinished = directory.join(format!("{key}.unfinished"));
             tree::remove(&unfinished).map_err(at(&unfinished))?;
-            build(&unfinished, &program)?;
+            build(&unfinished, program)?;
             fs::rename(&unfinished, &root).map_err(at(&root))?;
         }
         remove_others(&directory, &key);
@@ -128,7 +137,10 @@ impl HostImage {
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> ImageError + '_ {
-    move |source| ImageError::Build { path: path.to_owned(), source }
+    move |source| ImageError::Build {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 fn make_directories(path: &Path) -> Result<(), ImageError> {
@@ -137,7 +149,8 @@ fn make_directories(path: &Path) -> Result<(), ImageError> {
 
 /// Names the image by what it is made of.
 fn key(program: &Path) -> Result<String, ImageError> {
-    let stamp = |path: &Path| fs::metadata(path).map(|found| (found.len(), found.mtime(), found.mtime_nsec()));
+    let stamp =
+        |path: &Path| fs::metadata(path).map(|found| (found.len(), found.mtime(), found.mtime_nsec()));
     let (bytes, seconds, nanos) = stamp(program).map_err(at(program))?;
     let libraries = stamp(Path::new("/etc/ld.so.cache")).map_or(0, |(_, seconds, _)| seconds);
     Ok(format!("{VERSION}-{bytes:x}-{seconds:x}-{nanos:x}-{libraries:x}"))
@@ -145,7 +158,9 @@ fn key(program: &Path) -> Result<String, ImageError> {
 
 /// Images of other versions; one that is still seen by a sandbox lives on through its mount.
 fn remove_others(directory: &Path, key: &str) {
-    let Ok(entries) = fs::read_dir(directory) else { return };
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
     for entry in entries.flatten().filter(|entry| entry.file_name() != key) {
         tree::remove(&entry.path()).ok();
     }
@@ -199,11 +214,22 @@ mod tests {
     #[test]
     fn the_image_is_built_once_and_holds_nothing_unnamed() {
         let data = tempfile::tempdir().unwrap();
-        let image = HostImage::ensure(data.path()).unwrap();
-        let again = HostImage::ensure(data.path()).unwrap();
+        let image = HostImage::ensure(data.path(), Path::new("/bin/true")).unwrap();
+        let again = HostImage::ensure(data.path(), Path::new("/bin/true")).unwrap();
         assert_eq!(image.root, again.root);
-        assert!(fs::read_to_string(image.root.join("etc/passwd")).unwrap().contains("agent"));
-        for absent in ["etc/shadow", "etc/ssh", "etc/ssl/private", "etc/hostler", "etc/sudoers", "usr/bin"] {
+        assert!(
+            fs::read_to_string(image.root.join("etc/passwd"))
+                .unwrap()
+                .contains("agent")
+        );
+        for absent in [
+            "etc/shadow",
+            "etc/ssh",
+            "etc/ssl/private",
+            "etc/hostler",
+            "etc/sudoers",
+            "usr/bin",
+        ] {
             assert!(!image.root.join(absent).exists(), "{absent}");
         }
     }
@@ -211,10 +237,15 @@ mod tests {
     #[test]
     fn a_build_that_was_cut_off_is_done_again() {
         let data = tempfile::tempdir().unwrap();
-        let image = HostImage::ensure(data.path()).unwrap();
+        let image = HostImage::ensure(data.path(), Path::new("/bin/true")).unwrap();
         let unfinished = image.root.with_extension("unfinished");
         fs::rename(&image.root, &unfinished).unwrap();
-        assert!(HostImage::ensure(data.path()).unwrap().root.is_dir());
+        assert!(
+            HostImage::ensure(data.path(), Path::new("/bin/true"))
+                .unwrap()
+                .root
+                .is_dir()
+        );
         assert!(!unfinished.exists());
     }
 }

@@ -31,7 +31,10 @@ fn copy_below(from: &Path, to: &Path, depth: usize) -> io::Result<()> {
     }
     if kind.is_file() {
         fs::copy(from, to)?;
-        return fs::set_permissions(to, fs::Permissions::from_mode(0o644 | metadata.permissions().mode() & 0o111));
+        return fs::set_permissions(
+            to,
+            fs::Permissions::from_mode(0o644 | metadata.permissions().mode() & 0o111),
+        );
     }
     if !kind.is_dir() || depth == 0 {
         return Ok(());

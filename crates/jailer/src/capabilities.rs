@@ -26,7 +26,11 @@ pub fn drop_all_but_the_guests() -> Result<(), StepError> {
         }
     }
     let root = rustix::process::geteuid().is_root();
-    let keep = if root { bit(KILL) | bit(SETGID) | bit(SETUID) } else { 0 };
+    let keep = if root {
+        bit(KILL) | bit(SETGID) | bit(SETUID)
+    } else {
+        0
+    };
     rustix::thread::clear_ambient_capability_set().during("clear ambient capabilities", String::new)?;
     sys::set_capabilities(keep, 0).during("set capabilities", || format!("{keep:#x}"))
 }

@@ -40,8 +40,13 @@ impl Cgroups {
         let open = |base: &Path| {
             let directory = base.join(instance);
             std::fs::create_dir_all(&directory).during("make cgroup", || directory.display().to_string())?;
-            rustix::fs::openat(CWD, &directory, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-                .during("open cgroup", || directory.display().to_string())
+            rustix::fs::openat(
+                CWD,
+                &directory,
+                OFlags::DIRECTORY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )
+            .during("open cgroup", || directory.display().to_string())
         };
         let mut groups = Self::default();
         if let Some(found) = &layout.v2 {
@@ -56,7 +61,10 @@ impl Cgroups {
     }
 
     pub fn limits(&self, controller: Controller) -> bool {
-        self.v2.iter().chain(&self.v1).any(|(_, controllers)| controllers.contains(&controller))
+        self.v2
+            .iter()
+            .chain(&self.v1)
+            .any(|(_, controllers)| controllers.contains(&controller))
     }
 
     pub fn freezes(&self) -> bool {
@@ -84,10 +92,17 @@ impl Cgroups {
 
     /// The v2 group, for a child to be made in.
     pub fn clone_target(&self, name: &str) -> Result<Option<OwnedFd>, StepError> {
-        let Some((directory, _)) = &self.v2 else { return Ok(None) };
-        rustix::fs::openat(directory, name, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .during("open cgroup", || name.to_owned())
-            .map(Some)
+        let Some((directory, _)) = &self.v2 else {
+            return Ok(None);
+        };
+        rustix::fs::openat(
+            directory,
+            name,
+            OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .during("open cgroup", || name.to_owned())
+        .map(Some)
     }
 
     /// Moves a process into its v1 groups; in v2 it was made there.
@@ -120,10 +135,17 @@ impl Cgroups {
         if let Some((directory, _)) = &self.v2 {
             return tree::write(directory, name, "cgroup.freeze", if frozen { "1" } else { "0" });
         }
-        match self.v1.iter().find(|(_, controllers)| controllers.contains(&Controller::Freezer)) {
-            Some((directory, _)) => {
-                tree::write(directory, name, "freezer.state", if frozen { "FROZEN" } else { "THAWED" })
-            }
+        match self
+            .v1
+            .iter()
+            .find(|(_, controllers)| controllers.contains(&Controller::Freezer))
+        {
+            Some((directory, _)) => tree::write(
+                directory,
+                name,
+                "freezer.state",
+                if frozen { "FROZEN" } else { "THAWED" },
+            ),
             None => Err(std::io::Error::from(std::io::ErrorKind::Unsupported))
                 .during("freeze", || "no cgroup freezer on this machine".to_owned()),
         }
@@ -169,8 +191,12 @@ impl Cgroups {
 
     /// The names of all groups of this instance, in any hierarchy.
     pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> =
-            self.v2.iter().chain(&self.v1).flat_map(|(directory, _)| tree::names(directory)).collect();
+        let mut names: Vec<_> = self
+            .v2
+            .iter()
+            .chain(&self.v1)
+            .flat_map(|(directory, _)| tree::names(directory))
+            .collect();
         names.sort();
         names.dedup();
         names

@@ -22,7 +22,9 @@ pub enum ChannelError {
     Closed,
     #[error("a message of {bytes} bytes is longer than {MAX_MESSAGE_BYTES}")]
     TooLong { bytes: usize },
-    #[error("a message was cut off: it was longer than {MAX_MESSAGE_BYTES} bytes or had over {MAX_DESCRIPTORS} descriptors")]
+    #[error(
+        "a message was cut off: it was longer than {MAX_MESSAGE_BYTES} bytes or had over {MAX_DESCRIPTORS} descriptors"
+    )]
     Truncated,
     #[error("a message is not what the protocol says: {source}")]
     Malformed { source: serde_json::Error },
@@ -41,7 +43,12 @@ impl From<rustix::io::Errno> for ChannelError {
 
 /// Two connected ends.
 pub fn pair() -> std::io::Result<(OwnedFd, OwnedFd)> {
-    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+    Ok(socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
 }
 
 /// Sends one message; waits while the other side's buffer is full.
@@ -60,7 +67,12 @@ pub fn send<M: Serialize>(
         return Err(ChannelError::Truncated);
     }
     loop {
-        match sendmsg(&socket, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL) {
+        match sendmsg(
+            &socket,
+            &[IoSlice::new(&bytes)],
+            &mut ancillary,
+            SendFlags::NOSIGNAL,
+        ) {
             Err(rustix::io::Errno::INTR) => {}
             result => return Ok(result.map(drop)?),
         }
@@ -88,7 +100,10 @@ pub fn receive<M: DeserializeOwned>(socket: impl AsFd) -> Result<(M, Vec<OwnedFd
     if received.bytes == 0 {
         return Err(ChannelError::Closed);
     }
-    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    if received
+        .flags
+        .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
+    {
         return Err(ChannelError::Truncated);
     }
     let message = serde_json::from_slice(&bytes[..received.bytes])
@@ -114,7 +129,10 @@ mod tests {
     fn the_end_of_the_other_side_is_told_from_nonsense() {
         let (one, other) = pair().unwrap();
         send(&one, &17, &[]).unwrap();
-        assert!(matches!(receive::<String>(&other), Err(ChannelError::Malformed { .. })));
+        assert!(matches!(
+            receive::<String>(&other),
+            Err(ChannelError::Malformed { .. })
+        ));
         drop(one);
         assert!(matches!(receive::<String>(&other), Err(ChannelError::Closed)));
     }

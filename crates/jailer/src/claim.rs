@@ -5,7 +5,6 @@ use crate::disk;
 use crate::error::{During as _, StepError};
 use crate::identity;
 use crate::mounts::{self, Attributes};
-use crate::overlay;
 use crate::plan::{self, ClaimStep, EnterStep};
 use crate::protocol::{Spec, Workspace};
 use crate::shell::{Order, Part, Parts};
@@ -52,9 +51,8 @@ impl Purpose {
     fn spec(&self) -> Result<&Spec, StepError> {
         match self {
             Self::Sandbox(spec) => Ok(spec),
-            Self::Reader { .. } => {
-                Err(std::io::Error::from(std::io::ErrorKind::InvalidInput)).during("claim", || "a reader".to_owned())
-            }
+            Self::Reader { .. } => Err(std::io::Error::from(std::io::ErrorKind::InvalidInput))
+                .during("claim", || "a reader".to_owned()),
         }
     }
 }
@@ -65,7 +63,6 @@ pub struct Claim {
     pub purpose: Purpose,
     pub shell: Shell,
     directory: Option<OwnedFd>,
-    disk: Option<OwnedFd>,
     parts: Parts,
     done: Vec<ClaimStep>,
 }
@@ -80,8 +77,13 @@ impl Workshop {
     /// Starts to make a sandbox of a shell that is ready; the shell says on its channel when it has become one.
     pub fn claim(&mut self, shell: Shell, purpose: Purpose) -> Result<Claim, StepError> {
         let steps = purpose.steps(self);
-        let mut claim =
-            Claim { purpose, shell, directory: None, disk: None, parts: Parts::new(), done: Vec::new() };
+        let mut claim = Claim {
+            purpose,
+            shell,
+            directory: None,
+            parts: Parts::new(),
+            done: Vec::new(),
+        };
         for step in steps {
             if let Err(error) = self.claim_step(step, &mut claim) {
                 self.discard(claim);
@@ -89,8 +91,6 @@ impl Workshop {
             }
             claim.done.push(step);
         }
-        // The sandbox holds its disk through its overlays; descriptors of ours would only be in the way.
-        claim.disk = None;
         claim.directory = None;
         Ok(claim)
     }
@@ -100,34 +100,41 @@ impl Workshop {
             ClaimStep::Directory => self.make_directory(claim),
             ClaimStep::SetLimits => {
                 let limits = claim.purpose.spec()?.limits;
-                if limits == claim.shell.limits { Ok(()) } else { self.cgroups.set_limits(&claim.shell.name, &limits) }
+                if limits == claim.shell.limits {
+                    Ok(())
+                } else {
+                    self.cgroups.set_limits(&claim.shell.name, &limits)
+                }
             }
             ClaimStep::Disk => {
                 let bytes = claim.purpose.spec()?.limits.disk_bytes;
                 let directory = required(claim.directory.as_ref(), "directory")?;
                 let mount = self.disks.take(&self.rooms, directory, bytes)?;
                 map_owners(&mount, &claim.shell, "disk")?;
-                claim.disk = Some(mount);
+                claim.parts.insert(Part::Disk, mount);
                 Ok(())
             }
-            ClaimStep::RootLayer => {
-                let lower = mounts::copy(CWD, "/image")?;
-                map_owners(&lower, &claim.shell, "image")?;
-                let disk = required(claim.disk.as_ref(), "disk")?;
-                let root = overlay::make(&lower, disk, "root", self.machine.detached_layers)?;
-                claim.parts.insert(Part::Root, root);
+            ClaimStep::Image => {
+                let image = mounts::copy(CWD, "/image")?;
+                map_owners(&image, &claim.shell, "image")?;
+                claim.parts.insert(Part::Image, image);
                 Ok(())
             }
             ClaimStep::Usr => {
                 let usr = mounts::copy(CWD, "/usr")?;
-                mounts::add_attributes(&usr, Attributes::MOUNT_ATTR_RDONLY | Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV)?;
+                mounts::add_attributes(
+                    &usr,
+                    Attributes::MOUNT_ATTR_RDONLY
+                        | Attributes::MOUNT_ATTR_NOSUID
+                        | Attributes::MOUNT_ATTR_NODEV,
+                )?;
                 // Where the file system cannot map owners, programs belong to nobody, and run all the same.
                 map_owners(&usr, &claim.shell, "/usr").ok();
                 claim.parts.insert(Part::Usr, usr);
                 Ok(())
             }
-            ClaimStep::WorkspaceLayer => self.workspace_layer(claim),
-            ClaimStep::ChangesLayer => self.changes_layer(claim),
+            ClaimStep::Workspace => self.workspace(claim),
+            ClaimStep::Changes => self.changes(claim),
             ClaimStep::GuestSocket => {
                 let socket = guest_socket(required(claim.directory.as_ref(), "directory")?)?;
                 claim.parts.insert(Part::GuestSocket, socket);
@@ -156,22 +163,31 @@ impl Workshop {
     /// Opened where the host's mounts are, so that mounts of it can be copied there.
     fn open_directory(&self, id: &str) -> Result<OwnedFd, StepError> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        rustix::fs::openat(&self.sandboxes, id, flags, Mode::empty()).during("open directory", || id.to_owned())
+        rustix::fs::openat(&self.sandboxes, id, flags, Mode::empty())
+            .during("open directory", || id.to_owned())
     }
 
-    fn workspace_layer(&self, claim: &mut Claim) -> Result<(), StepError> {
+    fn workspace(&self, claim: &mut Claim) -> Result<(), StepError> {
         let workspace = claim.purpose.spec()?.workspace.clone();
         let workspace = required(workspace, "workspace")?;
         let path = workspace.path.display().to_string();
         let (lower, status) = self.rooms.outside(|| {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let directory =
-                rustix::fs::openat2(CWD, &workspace.path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
-                    .during("open workspace", || path.clone())?;
+            let directory = rustix::fs::openat2(
+                CWD,
+                &workspace.path,
+                flags,
+                Mode::empty(),
+                ResolveFlags::NO_SYMLINKS,
+            )
+            .during("open workspace", || path.clone())?;
             let status = rustix::fs::fstat(&directory).during("read workspace", || path.clone())?;
             Ok((mounts::copy(&directory, "")?, status))
         })?;
-        mounts::add_attributes(&lower, Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV)?;
+        mounts::add_attributes(
+            &lower,
+            Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV,
+        )?;
         if let Some(own) = &claim.shell.user_namespace {
             let base = claim.shell.base();
             if (status.st_uid, status.st_gid) == (disk::AGENT, disk::AGENT) {
@@ -182,27 +198,28 @@ impl Workshop {
                 mounts::map_ids(&lower, identity::namespace_for_map(&users, &groups)?, &path)?;
             }
         }
-        let disk = required(claim.disk.as_ref(), "disk")?;
+        let disk = required(claim.parts.get(&Part::Disk), "disk")?;
         let mode = Mode::from_raw_mode(status.st_mode & 0o777 | 0o700);
         rustix::fs::chmodat(disk, "workspace/upper", mode, AtFlags::empty())
             .during("set mode", || "workspace".to_owned())?;
-        let overlay = overlay::make(&lower, disk, "workspace", self.machine.detached_layers)?;
-        claim.parts.insert(Part::Workspace, overlay);
+        claim.parts.insert(Part::Workspace, lower);
         Ok(())
     }
 
-    fn changes_layer(&self, claim: &mut Claim) -> Result<(), StepError> {
-        let Purpose::Reader { of, .. } = &claim.purpose else { return Ok(()) };
+    fn changes(&self, claim: &mut Claim) -> Result<(), StepError> {
+        let Purpose::Reader { of, .. } = &claim.purpose else {
+            return Ok(());
+        };
         let of = self.open_directory(of)?;
         let disk = self.disks.open(&self.rooms, &of)?;
-        let changes = overlay::upper(&disk, "workspace")?;
-        let attributes = Attributes::MOUNT_ATTR_RDONLY | Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOEXEC;
+        let changes = disk::workspace_changes(&disk)?;
+        let attributes = Attributes::MOUNT_ATTR_RDONLY
+            | Attributes::MOUNT_ATTR_NOSUID
+            | Attributes::MOUNT_ATTR_NODEV
+            | Attributes::MOUNT_ATTR_NOEXEC;
         mounts::add_attributes(&changes, attributes)?;
         map_owners(&changes, &claim.shell, "changes")?;
-        let root = mounts::copy(CWD, "/image")?;
-        map_owners(&root, &claim.shell, "image")?;
         claim.parts.insert(Part::Changes, changes);
-        claim.parts.insert(Part::Root, root);
         Ok(())
     }
 
@@ -244,10 +261,10 @@ impl Workshop {
             ClaimStep::Directory
             | ClaimStep::SetLimits
             | ClaimStep::Disk
-            | ClaimStep::RootLayer
+            | ClaimStep::Image
             | ClaimStep::Usr
-            | ClaimStep::WorkspaceLayer
-            | ClaimStep::ChangesLayer
+            | ClaimStep::Workspace
+            | ClaimStep::Changes
             | ClaimStep::Outbox
             | ClaimStep::EnterSandbox => Ok(()),
         }
@@ -277,12 +294,20 @@ fn required<T>(found: Option<T>, what: &str) -> Result<T, StepError> {
 
 /// Where sandboxes have ranges of users, what belongs to user 0 on the mount belongs to the first of the range.
 fn map_owners(mount: &OwnedFd, shell: &Shell, what: &str) -> Result<(), StepError> {
-    shell.user_namespace.as_ref().map_or(Ok(()), |namespace| mounts::map_ids(mount, namespace, what))
+    shell
+        .user_namespace
+        .as_ref()
+        .map_or(Ok(()), |namespace| mounts::map_ids(mount, namespace, what))
 }
 
 fn masked(workspace: &Workspace) -> Vec<String> {
     let relative = |path: &PathBuf| Some(path.strip_prefix(&workspace.path).ok()?.to_str()?.to_owned());
-    workspace.masked.iter().filter_map(relative).filter(|path| !path.is_empty()).collect()
+    workspace
+        .masked
+        .iter()
+        .filter_map(relative)
+        .filter(|path| !path.is_empty())
+        .collect()
 }
 
 /// Bound through the directory's descriptor: the path of a socket may have 107 bytes only.
@@ -306,7 +331,10 @@ fn guest_socket(directory: &OwnedFd) -> Result<OwnedFd, StepError> {
 fn enter(claim: &mut Claim) -> Result<(), StepError> {
     let steps = claim.purpose.enter_steps();
     let parts = std::mem::take(&mut claim.parts);
-    let order = Order::Enter { steps, parts: parts.keys().copied().collect() };
+    let order = Order::Enter {
+        steps,
+        parts: parts.keys().copied().collect(),
+    };
     let descriptors: Vec<_> = parts.values().map(OwnedFd::as_fd).collect();
     channel::send(&claim.shell.channel, &order, &descriptors)
         .map_err(std::io::Error::other)

@@ -11,8 +11,14 @@ pub const PREPARED: &str = "/prepared/dev";
 const SHARED_MEMORY_BYTES: u64 = 256 << 20;
 
 /// Name, major, minor.
-const NODES: [(&str, u32, u32); 6] =
-    [("full", 1, 7), ("null", 1, 3), ("random", 1, 8), ("tty", 5, 0), ("urandom", 1, 9), ("zero", 1, 5)];
+const NODES: [(&str, u32, u32); 6] = [
+    ("full", 1, 7),
+    ("null", 1, 3),
+    ("random", 1, 8),
+    ("tty", 5, 0),
+    ("urandom", 1, 9),
+    ("zero", 1, 5),
+];
 const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -53,15 +59,24 @@ pub fn fill(target: &str, found: &[(&'static str, OwnedFd)]) -> Result<(), StepE
 
 /// The machine's own nodes, each as a detached mount.
 pub fn of_machine() -> Result<Vec<(&'static str, OwnedFd)>, StepError> {
-    NODES.iter().map(|(name, ..)| Ok((*name, mounts::copy(CWD, &format!("/dev/{name}"))?))).collect()
+    NODES
+        .iter()
+        .map(|(name, ..)| Ok((*name, mounts::copy(CWD, &format!("/dev/{name}"))?)))
+        .collect()
 }
 
 /// In a shell: the shared devices, and its own terminals and shared memory.
 pub fn mount() -> Result<(), StepError> {
     let shared = mounts::copy_recursively(CWD, "/dev")?;
+    let read_only = Attributes::MOUNT_ATTR_RDONLY | Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NOEXEC;
+    mounts::add_attributes(&shared, read_only)?;
     mounts::attach(&shared, PREPARED)?;
     let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NOEXEC;
-    let terminals = mounts::new("devpts", &[("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")], attributes)?;
+    let terminals = mounts::new(
+        "devpts",
+        &[("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")],
+        attributes,
+    )?;
     mounts::attach(&terminals, &format!("{PREPARED}/pts"))?;
     let size = SHARED_MEMORY_BYTES.to_string();
     let memory = mounts::new(

@@ -57,9 +57,21 @@ pub struct Disks {
 }
 
 impl Disks {
-    pub fn new(means: DiskMeans, devices: Option<LoopDevices>, data: &OwnedFd, path: &Path) -> Result<Self, StepError> {
+    pub fn new(
+        means: DiskMeans,
+        devices: Option<LoopDevices>,
+        data: &OwnedFd,
+        path: &Path,
+    ) -> Result<Self, StepError> {
         let directory = directory(data, "disks")?;
-        Ok(Self { means, devices, directory, path: path.join("disks"), spares: VecDeque::new(), next: 0 })
+        Ok(Self {
+            means,
+            devices,
+            directory,
+            path: path.join("disks"),
+            spares: VecDeque::new(),
+            next: 0,
+        })
     }
 
     pub fn spares(&self) -> usize {
@@ -68,7 +80,9 @@ impl Disks {
 
     /// Makes one disk ahead of demand. Directories cost nothing, so they are not.
     pub fn make_spare(&mut self, rooms: &Rooms, bytes: u64) -> Result<(), StepError> {
-        let Some(devices) = self.devices.as_ref().filter(|_| self.means == DiskMeans::Loop) else { return Ok(()) };
+        let Some(devices) = self.devices.as_ref().filter(|_| self.means == DiskMeans::Loop) else {
+            return Ok(());
+        };
         let template = self.template(devices, rooms, bytes)?;
         self.next += 1;
         let name = format!("{}.spare", self.next);
@@ -81,7 +95,8 @@ impl Disks {
     fn template(&self, devices: &LoopDevices, rooms: &Rooms, bytes: u64) -> Result<OwnedFd, StepError> {
         let (name, unfinished) = (format!("{bytes}.template"), format!("{bytes}.unfinished"));
         let directory = &self.directory;
-        let open = |name: &str| rustix::fs::openat(directory, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let open =
+            |name: &str| rustix::fs::openat(directory, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         match open(&name) {
             Err(rustix::io::Errno::NOENT) => {}
             opened => return opened.during("open template", || name.clone()),
@@ -93,7 +108,8 @@ impl Disks {
         rooms.outside(|| loop_device::format(&self.path.join(&unfinished)))?;
         lay_out(&mount_image(devices, &file)?)?;
         rustix::fs::fsync(&file).during("write template", || unfinished.clone())?;
-        rustix::fs::renameat(directory, &unfinished, directory, &name).during("name template", || name.clone())?;
+        rustix::fs::renameat(directory, &unfinished, directory, &name)
+            .during("name template", || name.clone())?;
         open(&name).during("open template", || name)
     }
 
@@ -108,7 +124,9 @@ impl Disks {
         let found = self.spares.iter().position(|spare| spare.bytes == bytes);
         let spare = found.and_then(|position| self.spares.remove(position));
         let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
-        let spare = spare.ok_or_else(missing).during("take disk", || format!("{bytes} bytes"))?;
+        let spare = spare
+            .ok_or_else(missing)
+            .during("take disk", || format!("{bytes} bytes"))?;
         rustix::fs::renameat(&self.directory, &spare.name, sandbox, NAME)
             .during("name disk", || spare.name.clone())?;
         Ok(spare.mount)
@@ -122,17 +140,30 @@ impl Disks {
             return rooms.outside(|| mounts::copy(sandbox, NAME));
         }
         let unsupported = || std::io::Error::from(std::io::ErrorKind::Unsupported);
-        let devices =
-            self.devices.as_ref().ok_or_else(unsupported).during("open disk", || "no loop devices".to_owned())?;
-        let file = rustix::fs::openat(sandbox, NAME, OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
-            .during("open disk", || NAME.to_owned())?;
+        let devices = self
+            .devices
+            .as_ref()
+            .ok_or_else(unsupported)
+            .during("open disk", || "no loop devices".to_owned())?;
+        let file = rustix::fs::openat(
+            sandbox,
+            NAME,
+            OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+            Mode::empty(),
+        )
+        .during("open disk", || NAME.to_owned())?;
         mount_image(devices, &file)
     }
 
     /// Spares of an instance that is gone.
     pub fn remove_old_spares(&self) {
-        let Ok(entries) = rustix::fs::Dir::read_from(&self.directory) else { return };
-        for entry in entries.flatten().filter(|entry| entry.file_name().to_bytes().ends_with(b".spare")) {
+        let Ok(entries) = rustix::fs::Dir::read_from(&self.directory) else {
+            return;
+        };
+        for entry in entries
+            .flatten()
+            .filter(|entry| entry.file_name().to_bytes().ends_with(b".spare"))
+        {
             rustix::fs::unlinkat(&self.directory, entry.file_name(), AtFlags::empty()).ok();
         }
     }
@@ -167,10 +198,18 @@ fn make_image(
 fn mount_image(devices: &LoopDevices, file: &OwnedFd) -> Result<OwnedFd, StepError> {
     let device = devices.attach(file)?;
     let source = format!("/proc/self/fd/{}", crate::sys::number_of(&device));
-    let options = [("source", source.as_str()), ("discard", ""), ("noinit_itable", ""), ("errors", "remount-ro")];
-    mounts::new("ext4", &options, Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOATIME)
+    let options = [
+        ("source", source.as_str()),
+        ("discard", ""),
+        ("noinit_itable", ""),
+        ("errors", "remount-ro"),
+    ];
+    mounts::new(
+        "ext4",
+        &options,
+        Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOATIME,
+    )
 }
-
 
 fn make_directory(rooms: &Rooms, sandbox: &OwnedFd) -> Result<OwnedFd, StepError> {
     rustix::fs::mkdirat(sandbox, NAME, Mode::from_raw_mode(0o755)).during("make disk", || NAME.to_owned())?;
@@ -179,10 +218,19 @@ fn make_directory(rooms: &Rooms, sandbox: &OwnedFd) -> Result<OwnedFd, StepError
     Ok(disk)
 }
 
+/// The upper directory of the workspace as a mount of its own. The disk is attached only while it is copied.
+pub fn workspace_changes(disk: &OwnedFd) -> Result<OwnedFd, StepError> {
+    const PLACE: &str = "/layers/disk";
+    mounts::attach(disk, PLACE)?;
+    let changes = mounts::copy(CWD, &format!("{PLACE}/workspace/upper"));
+    mounts::detach(PLACE).and(changes)
+}
+
 /// Makes the directories of a new disk. A user who may not give them away keeps them: then there is but one user.
 fn lay_out(disk: &OwnedFd) -> Result<(), StepError> {
     for (name, owner) in LAYOUT {
-        rustix::fs::mkdirat(disk, name, Mode::from_raw_mode(0o755)).during("lay out disk", || name.to_owned())?;
+        rustix::fs::mkdirat(disk, name, Mode::from_raw_mode(0o755))
+            .during("lay out disk", || name.to_owned())?;
         let (user, group) = (Uid::from_raw(owner), Gid::from_raw(owner));
         rustix::fs::chownat(disk, name, Some(user), Some(group), AtFlags::empty()).ok();
     }
@@ -195,8 +243,13 @@ pub fn directory(data: &OwnedFd, name: &str) -> Result<OwnedFd, StepError> {
         Ok(()) | Err(rustix::io::Errno::EXIST) => {}
         Err(errno) => return Err(errno).during("make directory", || name.to_owned()),
     }
-    rustix::fs::openat(data, name, OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
-        .during("open directory", || name.to_owned())
+    rustix::fs::openat(
+        data,
+        name,
+        OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+        Mode::empty(),
+    )
+    .during("open directory", || name.to_owned())
 }
 
 /// The data directory's own handle.

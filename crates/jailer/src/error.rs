@@ -18,6 +18,10 @@ pub trait During<T> {
 
 impl<T, E: Into<io::Error>> During<T> for Result<T, E> {
     fn during(self, step: &'static str, what: impl FnOnce() -> String) -> Result<T, StepError> {
-        self.map_err(|source| StepError { step, what: what(), source: source.into() })
+        self.map_err(|source| StepError {
+            step,
+            what: what(),
+            source: source.into(),
+        })
     }
 }

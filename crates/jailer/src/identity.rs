@@ -22,7 +22,11 @@ pub fn sandbox_map(identity: Identity, base: u32) -> Vec<Line> {
         Identity::Ranges => vec![(0, base, COUNT)],
         // Outside, 0 is the user and the others are subordinate ids: the agent is the user, whose files it works on.
         Identity::Subordinate => {
-            vec![(0, 1, disk::AGENT), (disk::AGENT, 0, 1), (disk::AGENT + 1, disk::AGENT + 1, COUNT - disk::AGENT - 1)]
+            vec![
+                (0, 1, disk::AGENT),
+                (disk::AGENT, 0, 1),
+                (disk::AGENT + 1, disk::AGENT + 1, COUNT - disk::AGENT - 1),
+            ]
         }
         Identity::Single => vec![(disk::AGENT, 0, 1)],
     }
@@ -30,7 +34,11 @@ pub fn sandbox_map(identity: Identity, base: u32) -> Vec<Line> {
 
 /// The user that a shell runs as: root of its namespace where there is one.
 pub fn shell_user(identity: Identity) -> u32 {
-    if identity == Identity::Single { disk::AGENT } else { 0 }
+    if identity == Identity::Single {
+        disk::AGENT
+    } else {
+        0
+    }
 }
 
 /// Maps the owners of a workspace's files so that its owner is the agent, whoever that is on the host.
@@ -40,7 +48,11 @@ pub fn workspace_map(owner: u32, base: u32) -> Vec<Line> {
         return vec![(0, base, COUNT)];
     }
     if owner >= COUNT {
-        return vec![(0, base, agent), (agent + 1, base + agent + 1, COUNT - agent - 1), (owner, base + agent, 1)];
+        return vec![
+            (0, base, agent),
+            (agent + 1, base + agent + 1, COUNT - agent - 1),
+            (owner, base + agent, 1),
+        ];
     }
     let (low, high) = (owner.min(agent), owner.max(agent));
     let lines = [
@@ -56,10 +68,12 @@ pub fn workspace_map(owner: u32, base: u32) -> Vec<Line> {
 /// Writes the maps of a new user namespace.
 pub fn write_maps(pid: i32, users: &[Line], groups: &[Line]) -> Result<(), StepError> {
     let text = |lines: &[Line]| {
-        lines.iter().fold(String::new(), |mut text, (inside, outside, count)| {
-            let _ = writeln!(text, "{inside} {outside} {count}");
-            text
-        })
+        lines
+            .iter()
+            .fold(String::new(), |mut text, (inside, outside, count)| {
+                let _ = writeln!(text, "{inside} {outside} {count}");
+                text
+            })
     };
     for (file, lines) in [("uid_map", users), ("gid_map", groups)] {
         let path = format!("/proc/{pid}/{file}");
@@ -106,12 +120,14 @@ pub fn reap(pidfd: &OwnedFd) -> rustix::io::Result<()> {
 pub fn become_root_of_a_namespace() -> Result<Identity, StepError> {
     let (user, group) = (rustix::process::getuid(), rustix::process::getgid());
     let subordinate = subordinate_range("/etc/subuid", user).zip(subordinate_range("/etc/subgid", user));
-    let Some((users, groups)) = subordinate.filter(|_| helper("newuidmap").is_some() && helper("newgidmap").is_some())
+    let Some((users, groups)) =
+        subordinate.filter(|_| helper("newuidmap").is_some() && helper("newgidmap").is_some())
     else {
         enter_alone(user, group)?;
         return Ok(Identity::Single);
     };
-    let (wait, go) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).during("make pipe", String::new)?;
+    let (wait, go) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).during("make pipe", String::new)?;
     let jailer = rustix::process::getpid();
     let mapper = sys::clone3(0, None).during("start id mapper", String::new)?;
     let Some(mapper) = mapper else {
@@ -147,7 +163,11 @@ fn map_by_helper(name: &str, jailer: Pid, own: u32, first: u32) -> bool {
     let Some(program) = helper(name) else { return false };
     let pid = jailer.as_raw_nonzero().to_string();
     let numbers = [0, own, 1, 1, first, COUNT - 1].map(|number| number.to_string());
-    Command::new(program).arg(pid).args(numbers).status().is_ok_and(|status| status.success())
+    Command::new(program)
+        .arg(pid)
+        .args(numbers)
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// The first subordinate id of a user that has enough of them.
@@ -157,7 +177,10 @@ fn subordinate_range(file: &str, user: Uid) -> Option<u32> {
     text.lines().find_map(|line| {
         let mut fields = line.split(':');
         let owner = fields.next()?;
-        let (first, count) = (fields.next()?.parse().ok()?, fields.next()?.trim().parse::<u32>().ok()?);
+        let (first, count) = (
+            fields.next()?.parse().ok()?,
+            fields.next()?.trim().parse::<u32>().ok()?,
+        );
         let own = owner == user.as_raw().to_string() || Some(owner) == name.as_deref();
         (own && count >= COUNT - 1).then_some(first)
     })
@@ -166,9 +189,9 @@ fn subordinate_range(file: &str, user: Uid) -> Option<u32> {
 fn user_name(user: Uid) -> Option<String> {
     let text = std::fs::read_to_string("/etc/passwd").ok()?;
     let number = user.as_raw().to_string();
-    text.lines().find(|line| line.split(':').nth(2) == Some(&number)).and_then(|line| {
-        line.split(':').next().map(str::to_owned)
-    })
+    text.lines()
+        .find(|line| line.split(':').nth(2) == Some(&number))
+        .and_then(|line| line.split(':').next().map(str::to_owned))
 }
 
 #[cfg(test)]
@@ -176,9 +199,9 @@ mod tests {
     use super::*;
 
     fn image(map: &[Line], id: u32) -> Option<u32> {
-        map.iter().find(|(inside, _, count)| (*inside..inside + count).contains(&id)).map(|(inside, outside, _)| {
-            outside + id - inside
-        })
+        map.iter()
+            .find(|(inside, _, count)| (*inside..inside + count).contains(&id))
+            .map(|(inside, outside, _)| outside + id - inside)
     }
 
     #[test]
@@ -186,11 +209,17 @@ mod tests {
         for owner in [0, 1, 999, 1000, 1001, 65_535, 65_536, 2_000_000] {
             let map = workspace_map(owner, 1 << 20);
             assert_eq!(image(&map, owner), Some((1 << 20) + 1000), "{owner}");
-            let mut images: Vec<_> = (0..COUNT).chain([owner]).filter_map(|id| image(&map, id)).collect();
+            let mut images: Vec<_> = (0..COUNT)
+                .chain([owner])
+                .filter_map(|id| image(&map, id))
+                .collect();
             images.sort_unstable();
             let before = images.len();
             images.dedup();
-            assert!(before - images.len() <= 1, "{owner}: an id outside stands for two inside");
+            assert!(
+                before - images.len() <= 1,
+                "{owner}: an id outside stands for two inside"
+            );
         }
     }
 

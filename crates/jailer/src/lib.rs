@@ -5,35 +5,35 @@
 //! [`shell`], the program that becomes process 1 of a sandbox.
 
 // What is asked, and in which order it is done.
-pub mod protocol;
 pub mod channel;
-mod request;
 mod error;
-mod plan;
 mod machine;
+mod plan;
+pub mod protocol;
+mod request;
 
 // The jailer.
-mod server;
-mod workshop;
-mod rooms;
-mod registry;
-mod reclaim;
-mod shells;
-mod claim;
 mod cgroup;
+mod claim;
 mod disk;
 mod identity;
 mod overlay;
+mod reclaim;
+mod registry;
+mod rooms;
+mod server;
+mod shells;
+mod workshop;
 
 // The shell.
-pub mod shell;
-mod root;
-mod proc_files;
-mod devices;
-mod network;
 mod capabilities;
+mod devices;
 mod landlock;
+mod network;
+mod proc_files;
+mod root;
 mod seccomp;
+pub mod shell;
 
 mod mounts;
 mod sys;

@@ -30,13 +30,12 @@ pub struct Machine {
     pub disk: DiskMeans,
     /// Why there is no disk limit.
     pub disk_reason: String,
-    /// An overlay can be made of mounts that are attached nowhere.
-    pub detached_layers: bool,
     pub landlock: i32,
 }
 
 /// What helps where a control group is missing.
-const NO_CGROUP: &str = "no cgroup that this user may use; run as root, or under `systemd-run --user --scope -p Delegate=yes`";
+const NO_CGROUP: &str =
+    "no cgroup that this user may use; run as root, or under `systemd-run --user --scope -p Delegate=yes`";
 
 impl Machine {
     pub fn findings(&self, cgroups: &Cgroups) -> Vec<Finding> {
@@ -47,9 +46,11 @@ impl Machine {
         };
         let users = match self.identity {
             Identity::Ranges => found("separate_users", true, "65536 users of its own for each sandbox"),
-            Identity::Subordinate => {
-                found("separate_users", true, "subordinate ids of this user, shared by its sandboxes")
-            }
+            Identity::Subordinate => found(
+                "separate_users",
+                true,
+                "subordinate ids of this user, shared by its sandboxes",
+            ),
             Identity::Single => found(
                 "separate_users",
                 false,
@@ -62,7 +63,11 @@ impl Machine {
             found("network", true, "a namespace with only lo"),
             found("seccomp", true, "allow-list"),
             match self.landlock {
-                0 => found("landlock", false, "this kernel has none; mounts and file modes still hold"),
+                0 => found(
+                    "landlock",
+                    false,
+                    "this kernel has none; mounts and file modes still hold",
+                ),
                 version => found("landlock", true, &format!("version {version}")),
             },
             limit("cpu_limit", Controller::Cpu),
@@ -86,12 +91,15 @@ impl Machine {
             has_cgroups: true,
             disk: DiskMeans::Loop,
             disk_reason: String::new(),
-            detached_layers: true,
             landlock: 5,
         }
     }
 }
 
 fn found(aspect: &str, enforced: bool, detail: &str) -> Finding {
-    Finding { aspect: aspect.to_owned(), enforced, detail: detail.to_owned() }
+    Finding {
+        aspect: aspect.to_owned(),
+        enforced,
+        detail: detail.to_owned(),
+    }
 }

@@ -38,7 +38,10 @@ pub fn listeners() -> Result<Vec<OwnedFd>, StepError> {
 
 /// Transparent listeners on these ports.
 pub fn egress(ports: &[u16]) -> Result<Vec<OwnedFd>, StepError> {
-    ports.iter().map(|port| stream(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, *port))).collect()
+    ports
+        .iter()
+        .map(|port| stream(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, *port)))
+        .collect()
 }
 
 fn stream(address: SocketAddrV4) -> Result<OwnedFd, StepError> {

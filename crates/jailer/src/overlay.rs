@@ -1,37 +1,33 @@
 //! Copy-on-write directories: a lower layer that is never written, an upper one on the sandbox's disk.
 //!
-//! Layers are named by descriptor or by a path inside the jailer's own root, so `/proc/mounts` of a sandbox tells
-//! nothing about the host. Extended attributes are the user's, so that a reader without capabilities understands them.
+//! The shell makes them, so that the kernel writes to the upper layer with the rights of the sandbox's root and not with
+//! those of the host's. Extended attributes are the user's, so that a reader without capabilities understands them.
+//! Layers stay below [`LAYERS`], which is gone with the old root.
 
-use crate::error::{During as _, StepError};
+use crate::error::StepError;
 use crate::mounts::{self, Attributes};
-use crate::sys;
-use rustix::fd::OwnedFd;
-use rustix::fs::CWD;
+use crate::root;
+use crate::shell::{Part, Parts};
 
-/// Where layers are attached while an overlay is made of them, on kernels that insist.
-const DISK: &str = "/layers/disk";
-const LOWER: &str = "/layers/lower";
+/// Where a shell attaches layers.
+const LAYERS: &str = "/layers";
 
-/// An overlay whose upper and work directories are `<name>/upper` and `<name>/work` of the disk.
-pub fn make(lower: &OwnedFd, disk: &OwnedFd, name: &str, detached_layers: bool) -> Result<OwnedFd, StepError> {
-    if detached_layers {
-        let path = |fd: &OwnedFd| format!("/proc/self/fd/{}", sys::number_of(fd));
-        return mount(&path(lower), &path(disk), name);
-    }
-    mounts::attach(lower, LOWER)?;
-    let overlay = mounts::attach(disk, DISK).and_then(|()| {
-        let overlay = mount(LOWER, DISK, name);
-        mounts::detach(DISK).and(overlay)
-    });
-    mounts::detach(LOWER).and(overlay)
+/// Attaches a layer that came from the jailer.
+pub fn attach_layer(parts: &mut Parts, part: Part, name: &str) -> Result<(), StepError> {
+    mounts::attach(root::take(parts, part)?, &format!("{LAYERS}/{name}"))
 }
 
-fn mount(lower: &str, disk: &str, name: &str) -> Result<OwnedFd, StepError> {
-    let (upper, work) = (format!("{disk}/{name}/upper"), format!("{disk}/{name}/work"));
+/// Puts an overlay of layer `lower` at a path below the new root. Its upper and work directories are `<name>/upper` and
+/// `<name>/work` of the disk.
+pub fn mount(lower: &str, name: &str, relative: &str) -> Result<(), StepError> {
+    let lower = format!("{LAYERS}/{lower}");
+    let (upper, work) = (
+        format!("{LAYERS}/disk/{name}/upper"),
+        format!("{LAYERS}/disk/{name}/work"),
+    );
     let options = [
         ("source", "overlay"),
-        ("lowerdir", lower),
+        ("lowerdir", lower.as_str()),
         ("upperdir", &upper),
         ("workdir", &work),
         // Nothing is synced when it goes: the disk is, by whoever keeps it.
@@ -40,26 +36,10 @@ fn mount(lower: &str, disk: &str, name: &str) -> Result<OwnedFd, StepError> {
         ("redirect_dir", "nofollow"),
         ("metacopy", "off"),
     ];
-    mounts::new("overlay", &options, Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV)
-        .map_err(|error| StepError { step: "mount overlay", what: format!("{name} ({})", error.what), ..error })
-}
-
-/// The upper directory of a disk as a mount of its own.
-pub fn upper(disk: &OwnedFd, name: &str) -> Result<OwnedFd, StepError> {
-    mounts::attach(disk, DISK)?;
-    let upper = mounts::copy(CWD, &format!("{DISK}/{name}/upper"));
-    mounts::detach(DISK).and(upper)
-}
-
-/// Whether this kernel makes an overlay of layers that are attached nowhere.
-pub fn takes_detached_layers() -> bool {
-    let try_it = || -> Result<(), StepError> {
-        let tmpfs = mounts::new("tmpfs", &[("size", "65536")], Attributes::MOUNT_ATTR_NOSUID)?;
-        for name in ["probe", "probe/upper", "probe/work", "lower"] {
-            rustix::fs::mkdirat(&tmpfs, name, rustix::fs::Mode::from_raw_mode(0o755))
-                .during("probe", || name.to_owned())?;
-        }
-        make(&mounts::copy(&tmpfs, "lower")?, &tmpfs, "probe", true).map(drop)
-    };
-    try_it().is_ok()
+    let overlay = mounts::new(
+        "overlay",
+        &options,
+        Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV,
+    )?;
+    mounts::attach(&overlay, &root::path(relative))
 }

@@ -26,11 +26,11 @@ pub enum ClaimStep {
     Directory,
     SetLimits,
     Disk,
-    RootLayer,
+    Image,
     Usr,
-    WorkspaceLayer,
+    Workspace,
     /// The files of a destroyed sandbox, read-only, in place of a disk and a workspace.
-    ChangesLayer,
+    Changes,
     GuestSocket,
     Outbox,
     EnterSandbox,
@@ -53,9 +53,12 @@ pub enum PrepareStep {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EnterStep {
+    AttachLayers,
+    RootOverlay,
+    /// The image as it is.
     AttachRoot,
     AttachUsr,
-    AttachWorkspace,
+    WorkspaceOverlay,
     /// Paths below the workspace that are hidden.
     Mask(Vec<String>),
     AttachChanges,
@@ -66,7 +69,9 @@ pub enum EnterStep {
     PivotRoot,
     NoNewPrivileges,
     /// Readers write nothing anywhere.
-    Landlock { writable: bool },
+    Landlock {
+        writable: bool,
+    },
     DropCapabilities,
     HideFromAgent,
     Seccomp,
@@ -99,22 +104,30 @@ pub fn prepare(machine: &Machine) -> Vec<PrepareStep> {
 pub fn claim(machine: &Machine, spec: &Spec) -> Vec<ClaimStep> {
     let mut steps = vec![ClaimStep::Directory];
     steps.extend(machine.has_cgroups.then_some(ClaimStep::SetLimits));
-    steps.extend([ClaimStep::Disk, ClaimStep::RootLayer, ClaimStep::Usr]);
-    steps.extend(spec.workspace.is_some().then_some(ClaimStep::WorkspaceLayer));
+    steps.extend([ClaimStep::Disk, ClaimStep::Image, ClaimStep::Usr]);
+    steps.extend(spec.workspace.is_some().then_some(ClaimStep::Workspace));
     steps.extend([ClaimStep::GuestSocket, ClaimStep::Outbox, ClaimStep::EnterSandbox]);
     steps
 }
 
 pub fn claim_reader() -> Vec<ClaimStep> {
-    vec![ClaimStep::Directory, ClaimStep::ChangesLayer, ClaimStep::GuestSocket, ClaimStep::EnterSandbox]
+    use ClaimStep::{Changes, Directory, EnterSandbox, GuestSocket, Image};
+    vec![Directory, Image, Changes, GuestSocket, EnterSandbox]
 }
 
 /// `masked` is relative to the workspace.
 pub fn enter(spec: &Spec, masked: Vec<String>) -> Vec<EnterStep> {
-    let mut steps = vec![EnterStep::AttachRoot, EnterStep::AttachUsr];
-    steps.extend(spec.workspace.is_some().then_some(EnterStep::AttachWorkspace));
+    let mut steps = vec![
+        EnterStep::AttachLayers,
+        EnterStep::RootOverlay,
+        EnterStep::AttachUsr,
+    ];
+    steps.extend(spec.workspace.is_some().then_some(EnterStep::WorkspaceOverlay));
     steps.extend((!masked.is_empty()).then_some(EnterStep::Mask(masked)));
-    steps.extend([EnterStep::AttachKernelFiles, EnterStep::MemoryInfo(spec.limits.memory_bytes)]);
+    steps.extend([
+        EnterStep::AttachKernelFiles,
+        EnterStep::MemoryInfo(spec.limits.memory_bytes),
+    ]);
     if !spec.egress_ports.is_empty() {
         steps.push(EnterStep::EgressListeners(spec.egress_ports.clone()));
     }
@@ -123,7 +136,11 @@ pub fn enter(spec: &Spec, masked: Vec<String>) -> Vec<EnterStep> {
 }
 
 pub fn enter_reader() -> Vec<EnterStep> {
-    let mut steps = vec![EnterStep::AttachRoot, EnterStep::AttachChanges, EnterStep::AttachKernelFiles];
+    let mut steps = vec![
+        EnterStep::AttachRoot,
+        EnterStep::AttachChanges,
+        EnterStep::AttachKernelFiles,
+    ];
     steps.extend(confine(false));
     steps
 }
@@ -149,8 +166,16 @@ mod tests {
     fn spec() -> Spec {
         Spec {
             id: "sbx_1".to_owned(),
-            limits: Limits { cpu_millis: 1000, memory_bytes: 1 << 30, disk_bytes: 5 << 30, pids: 512 },
-            workspace: Some(Workspace { path: "/work".into(), masked: Vec::new() }),
+            limits: Limits {
+                cpu_millis: 1000,
+                memory_bytes: 1 << 30,
+                disk_bytes: 5 << 30,
+                pids: 512,
+            },
+            workspace: Some(Workspace {
+                path: "/work".into(),
+                masked: Vec::new(),
+            }),
             egress_ports: Vec::new(),
         }
     }
@@ -164,10 +189,17 @@ mod tests {
         for steps in [enter(&spec(), vec![".hostler".to_owned()]), enter_reader()] {
             let pivot = position(&steps, &EnterStep::PivotRoot);
             for step in &steps[pivot..] {
-                assert!(!format!("{step:?}").starts_with("Attach"), "{step:?}");
+                let name = format!("{step:?}");
+                assert!(
+                    !name.starts_with("Attach") && !name.ends_with("Overlay"),
+                    "{name}"
+                );
             }
             assert_eq!(steps.last(), Some(&EnterStep::Seccomp));
-            assert!(position(&steps, &EnterStep::NoNewPrivileges) < position(&steps, &EnterStep::DropCapabilities));
+            assert!(
+                position(&steps, &EnterStep::NoNewPrivileges)
+                    < position(&steps, &EnterStep::DropCapabilities)
+            );
         }
     }
 
@@ -175,13 +207,17 @@ mod tests {
     fn a_reader_sees_neither_usr_nor_workspace() {
         let steps = enter_reader();
         assert!(!steps.contains(&EnterStep::AttachUsr));
-        assert!(!steps.contains(&EnterStep::AttachWorkspace));
+        assert!(!steps.contains(&EnterStep::WorkspaceOverlay));
         assert!(steps.contains(&EnterStep::Landlock { writable: false }));
     }
 
     #[test]
     fn a_machine_without_cgroups_skips_what_needs_them() {
-        let machine = Machine { has_cgroups: false, identity: Identity::Single, ..Machine::for_tests() };
+        let machine = Machine {
+            has_cgroups: false,
+            identity: Identity::Single,
+            ..Machine::for_tests()
+        };
         assert!(!shell(&machine).contains(&ShellStep::JoinCgroup));
         assert!(!claim(&machine, &spec()).contains(&ClaimStep::SetLimits));
         assert!(!prepare(&machine).contains(&PrepareStep::CgroupNamespace));

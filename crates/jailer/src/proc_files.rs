@@ -31,7 +31,8 @@ const READ_ONLY: [&str; 2] = ["sys", "sysrq-trigger"];
 
 /// Mounts a fresh proc of the shell's pid namespace and masks it.
 pub fn mount() -> Result<(), StepError> {
-    let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOEXEC;
+    let attributes =
+        Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOEXEC;
     let proc = mounts::new("proc", &[], attributes)?;
     mounts::attach(&proc, PREPARED)?;
     for name in MASKED_FILES {

@@ -35,6 +35,8 @@ pub struct Hello {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
     pub findings: Vec<Finding>,
+    /// Why there can be no sandboxes here at all.
+    pub refused: Option<String>,
 }
 
 /// One aspect of isolation on this machine; the names are those of the sandbox port.
@@ -55,13 +57,26 @@ pub struct Envelope<T> {
 #[serde(rename_all = "snake_case")]
 pub enum Request {
     Create(Spec),
-    Observe { id: String },
-    Freeze { id: String },
-    Thaw { id: String },
-    Destroy { id: String },
+    Observe {
+        id: String,
+    },
+    Freeze {
+        id: String,
+    },
+    Thaw {
+        id: String,
+    },
+    Destroy {
+        id: String,
+    },
     /// Serves what a destroyed sandbox changed; ended by destroying the reader's own id.
-    ReadChanges { id: String, reader: String },
-    RemoveFiles { id: String },
+    ReadChanges {
+        id: String,
+        reader: String,
+    },
+    RemoveFiles {
+        id: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,10 +108,16 @@ pub struct Workspace {
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     /// With the listeners: gateway, proxy, DNS datagrams, DNS streams, then the transparent ones.
-    Created { guest_socket: PathBuf },
+    Created {
+        guest_socket: PathBuf,
+    },
     Observed(Observation),
     Done,
-    Failed { kind: FailureKind, step: String, reason: String },
+    Failed {
+        kind: FailureKind,
+        step: String,
+        reason: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -26,10 +26,17 @@ pub fn dead_instances(registry: &Registry, layout: &Layout, own: &str) {
 /// Ends every process in the groups of an instance and removes the groups.
 fn groups(layout: &Layout, instance: &str) {
     let there = |base: &std::path::Path| base.join(instance).is_dir();
-    if !layout.v2.iter().chain(&layout.v1).any(|hierarchy| there(&hierarchy.base)) {
+    if !layout
+        .v2
+        .iter()
+        .chain(&layout.v1)
+        .any(|hierarchy| there(&hierarchy.base))
+    {
         return;
     }
-    let Ok(cgroups) = Cgroups::open(layout, instance) else { return };
+    let Ok(cgroups) = Cgroups::open(layout, instance) else {
+        return;
+    };
     for name in cgroups.names() {
         cgroups.kill(&name).ok();
         cgroups.remove(&name, PATIENCE).ok();
@@ -46,11 +53,18 @@ pub fn remove_instance_groups(layout: &Layout, instance: &str) {
 
 /// Sockets of guests that are gone.
 pub fn sockets(sandboxes: &OwnedFd) {
-    let Ok(entries) = rustix::fs::Dir::read_from(sandboxes) else { return };
+    let Ok(entries) = rustix::fs::Dir::read_from(sandboxes) else {
+        return;
+    };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if !name.starts_with('.') {
-            rustix::fs::unlinkat(sandboxes, format!("{name}/{}", crate::claim::SOCKET), AtFlags::empty()).ok();
+            rustix::fs::unlinkat(
+                sandboxes,
+                format!("{name}/{}", crate::claim::SOCKET),
+                AtFlags::empty(),
+            )
+            .ok();
             // A sandbox that left no disk left nothing.
             rustix::fs::unlinkat(sandboxes, &name, AtFlags::REMOVEDIR).ok();
         }

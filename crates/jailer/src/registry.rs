@@ -49,7 +49,13 @@ impl Registry {
             .during("register instance", || instance.to_owned())?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .during("lock instance", || format!("{instance} has a jailer already"))?;
-        Ok(Self { instance: instance.to_owned(), instances, ranges, _lock: lock, next: 0 })
+        Ok(Self {
+            instance: instance.to_owned(),
+            instances,
+            ranges,
+            _lock: lock,
+            next: 0,
+        })
     }
 
     /// Instances whose jailer is gone; this one never stands here.
@@ -58,8 +64,12 @@ impl Registry {
             .into_iter()
             .filter(|name| *name != self.instance)
             .filter(|name| {
-                let opened =
-                    rustix::fs::openat(&self.instances, name, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+                let opened = rustix::fs::openat(
+                    &self.instances,
+                    name,
+                    OFlags::RDWR | OFlags::CLOEXEC,
+                    Mode::empty(),
+                );
                 opened.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok())
             })
             .collect()
@@ -83,18 +93,26 @@ impl Registry {
             let number = self.next % RANGES;
             self.next = number + 1;
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            match rustix::fs::openat(&self.ranges, number.to_string(), flags, Mode::from_raw_mode(0o600)) {
+            match rustix::fs::openat(
+                &self.ranges,
+                number.to_string(),
+                flags,
+                Mode::from_raw_mode(0o600),
+            ) {
                 Ok(file) => {
                     let range = Range { number };
                     let written = std::fs::File::from(file).write_all(self.instance.as_bytes());
-                    return written.map(|()| range).during("reserve range", || number.to_string());
+                    return written
+                        .map(|()| range)
+                        .during("reserve range", || number.to_string());
                 }
                 Err(rustix::io::Errno::EXIST) => {}
                 Err(errno) => return Err(errno).during("reserve range", || number.to_string()),
             }
         }
-        Err(std::io::Error::from(std::io::ErrorKind::StorageFull))
-            .during("reserve range", || format!("all {RANGES} ranges of users are taken"))
+        Err(std::io::Error::from(std::io::ErrorKind::StorageFull)).during("reserve range", || {
+            format!("all {RANGES} ranges of users are taken")
+        })
     }
 
     pub fn release(&self, range: Range) -> Result<(), StepError> {
@@ -103,9 +121,18 @@ impl Registry {
     }
 
     fn owner(&self, number: &str) -> Option<String> {
-        let file = rustix::fs::openat(&self.ranges, number, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let file = rustix::fs::openat(
+            &self.ranges,
+            number,
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .ok()?;
         let mut owner = String::new();
-        std::fs::File::from(file).take(256).read_to_string(&mut owner).ok()?;
+        std::fs::File::from(file)
+            .take(256)
+            .read_to_string(&mut owner)
+            .ok()?;
         Some(owner)
     }
 }
@@ -118,7 +145,9 @@ impl Drop for Registry {
 }
 
 fn names(directory: &OwnedFd) -> Vec<String> {
-    let Ok(entries) = rustix::fs::Dir::read_from(directory) else { return Vec::new() };
+    let Ok(entries) = rustix::fs::Dir::read_from(directory) else {
+        return Vec::new();
+    };
     entries
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())

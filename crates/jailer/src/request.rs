@@ -25,7 +25,10 @@ pub fn check_spec(spec: &Spec) -> Result<(), String> {
     if let Some(workspace) = &spec.workspace {
         for path in workspace.masked.iter().chain([&workspace.path]) {
             if !is_plain(path) {
-                return Err(format!("{} is not an absolute path without . and ..", path.display()));
+                return Err(format!(
+                    "{} is not an absolute path without . and ..",
+                    path.display()
+                ));
             }
         }
         if workspace.path.parent().is_none() {
@@ -35,7 +38,11 @@ pub fn check_spec(spec: &Spec) -> Result<(), String> {
     if spec.egress_ports.len() > MOST_EGRESS_PORTS {
         return Err(format!("at most {MOST_EGRESS_PORTS} egress ports"));
     }
-    if spec.egress_ports.iter().any(|port| matches!(port, 0 | 53 | 80 | 443 | 3128)) {
+    if spec
+        .egress_ports
+        .iter()
+        .any(|port| matches!(port, 0 | 53 | 80 | 443 | 3128))
+    {
         return Err("an egress port is one that the sandbox has already".to_owned());
     }
     Ok(())
@@ -43,7 +50,8 @@ pub fn check_spec(spec: &Spec) -> Result<(), String> {
 
 pub fn check_hello(hello: &Hello) -> Result<(), StepError> {
     let wrong = |what: &str| {
-        Err(std::io::Error::from(std::io::ErrorKind::InvalidInput)).during("read greeting", || what.to_owned())
+        Err(std::io::Error::from(std::io::ErrorKind::InvalidInput))
+            .during("read greeting", || what.to_owned())
     };
     if check_id(&hello.instance).is_err() {
         return wrong("instance");
@@ -58,16 +66,28 @@ pub fn check_hello(hello: &Hello) -> Result<(), StepError> {
 }
 
 fn is_plain(path: &Path) -> bool {
-    path.is_absolute() && path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
+    path.is_absolute()
+        && path
+            .components()
+            .all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
 }
 
 /// As many descriptors as this process may have: each sandbox needs seven.
 pub fn raise_descriptor_limit() {
     let now = getrlimit(Resource::Nofile);
-    let wanted = now.maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
+    let wanted = now
+        .maximum
+        .map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
     if now.current.is_some_and(|current| current < wanted) {
         // With fewer, creating fails later and says so.
-        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: now.maximum }).ok();
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(wanted),
+                maximum: now.maximum,
+            },
+        )
+        .ok();
     }
 }
 
@@ -80,8 +100,16 @@ mod tests {
     fn spec(id: &str, path: &str, ports: &[u16]) -> Spec {
         Spec {
             id: id.to_owned(),
-            limits: Limits { cpu_millis: 1000, memory_bytes: 1 << 30, disk_bytes: 1 << 30, pids: 100 },
-            workspace: Some(Workspace { path: path.into(), masked: Vec::new() }),
+            limits: Limits {
+                cpu_millis: 1000,
+                memory_bytes: 1 << 30,
+                disk_bytes: 1 << 30,
+                pids: 100,
+            },
+            workspace: Some(Workspace {
+                path: path.into(),
+                masked: Vec::new(),
+            }),
             egress_ports: ports.to_vec(),
         }
     }

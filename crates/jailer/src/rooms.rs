@@ -8,7 +8,7 @@
 //! /            tmpfs            /image       the host image, read-only
 //! /proc        fresh            /usr         the machine's
 //! /dev         six devices      /prepared    where shells put their /proc and /dev
-//! /root        a sandbox's      /layers      where layers of an overlay are attached while it is made
+//! /root        a sandbox's      /layers      where shells put the layers of overlays
 //! ```
 
 use crate::devices;
@@ -22,9 +22,19 @@ use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 use std::path::Path;
 
-const DIRECTORIES: [&str; 11] = [
-    "dev", "image", "layers", "layers/disk", "layers/lower", "prepared", "prepared/dev", "prepared/proc", "proc",
-    "root", "usr",
+const DIRECTORIES: [&str; 12] = [
+    "dev",
+    "image",
+    "layers",
+    "layers/disk",
+    "layers/image",
+    "layers/workspace",
+    "prepared",
+    "prepared/dev",
+    "prepared/proc",
+    "proc",
+    "root",
+    "usr",
 ];
 
 #[derive(Debug)]
@@ -36,22 +46,40 @@ pub struct Rooms {
 impl Rooms {
     /// Enters the inner room for good. `unshare(NEWNS)` of the outer one has been done.
     pub fn build(image: &Path, identity: Identity) -> Result<Self, StepError> {
-        mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
-            .during("follow the host's mounts", || "/".to_owned())?;
+        mount_change(
+            "/",
+            MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
+        )
+        .during("follow the host's mounts", || "/".to_owned())?;
         let outer = namespace()?;
         let usr = mounts::copy(CWD, "/usr")?;
         let image_mount = mounts::copy(CWD, &image.to_string_lossy())?;
-        mounts::add_attributes(&image_mount, Attributes::MOUNT_ATTR_RDONLY | Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV)?;
-        let nodes = if identity == Identity::Ranges { Vec::new() } else { devices::of_machine()? };
+        mounts::add_attributes(
+            &image_mount,
+            Attributes::MOUNT_ATTR_RDONLY | Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV,
+        )?;
+        let nodes = if identity == Identity::Ranges {
+            Vec::new()
+        } else {
+            devices::of_machine()?
+        };
         let proc = match identity {
-            Identity::Ranges => mounts::new("proc", &[], Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOEXEC)?,
+            Identity::Ranges => mounts::new(
+                "proc",
+                &[],
+                Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOEXEC,
+            )?,
             _ => mounts::copy_recursively(CWD, "/proc")?,
         };
 
         sys::unshare(UnshareFlags::NEWNS).during("make mount namespace", String::new)?;
         mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
             .during("make mounts private", || "/".to_owned())?;
-        let base = mounts::new("tmpfs", &[("mode", "0755"), ("size", "1048576")], Attributes::MOUNT_ATTR_NOSUID)?;
+        let base = mounts::new(
+            "tmpfs",
+            &[("mode", "0755"), ("size", "1048576")],
+            Attributes::MOUNT_ATTR_NOSUID,
+        )?;
         // Any directory does: it is covered in this namespace only, and left at once.
         mounts::attach(&base, "/dev")?;
         rustix::process::chdir("/dev").during("enter", || "inner room".to_owned())?;
@@ -65,7 +93,10 @@ impl Rooms {
         rustix::process::pivot_root(".", ".").during("pivot root", String::new)?;
         rustix::mount::unmount(".", UnmountFlags::DETACH).during("detach old root", String::new)?;
         rustix::process::chdir("/").during("enter", || "/".to_owned())?;
-        Ok(Self { outer, inner: namespace()? })
+        Ok(Self {
+            outer,
+            inner: namespace()?,
+        })
     }
 
     /// Does something where the host's paths are, then comes back.
@@ -87,6 +118,11 @@ fn enter(namespace: &OwnedFd) -> rustix::io::Result<()> {
 }
 
 fn namespace() -> Result<OwnedFd, StepError> {
-    rustix::fs::openat(CWD, "/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .during("open namespace", || "mount".to_owned())
+    rustix::fs::openat(
+        CWD,
+        "/proc/self/ns/mnt",
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .during("open namespace", || "mount".to_owned())
 }

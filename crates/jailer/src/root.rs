@@ -4,6 +4,7 @@ use crate::error::{During as _, StepError};
 use crate::mounts::{self, Attributes};
 use crate::shell::{Part, Parts};
 use crate::{devices, proc_files};
+use rustix::fd::OwnedFd;
 use rustix::fs::CWD;
 use rustix::mount::UnmountFlags;
 
@@ -19,11 +20,18 @@ pub fn path(relative: &str) -> String {
     format!("{NEW_ROOT}/{relative}")
 }
 
+/// A mount or socket that came from the jailer.
+pub fn take(parts: &mut Parts, part: Part) -> Result<OwnedFd, StepError> {
+    let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
+    parts
+        .remove(&part)
+        .ok_or_else(missing)
+        .during("take", || format!("{part:?}"))
+}
+
 /// Puts the mount that came as `part` at a path below the new root.
 pub fn attach(parts: &mut Parts, part: Part, relative: &str) -> Result<(), StepError> {
-    let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
-    let mount = parts.remove(&part).ok_or_else(missing).during("attach", || format!("{part:?}"))?;
-    mounts::attach(&mount, &path(relative))
+    mounts::attach(take(parts, part)?, &path(relative))
 }
 
 /// The machine's programs, without those that only this machine has.
@@ -33,7 +41,9 @@ pub fn attach_usr(parts: &mut Parts) -> Result<(), StepError> {
 }
 
 pub fn mask_workspace(relative: &[String]) -> Result<(), StepError> {
-    relative.iter().try_for_each(|masked| cover(&path(&format!("workspace/{masked}"))))
+    relative
+        .iter()
+        .try_for_each(|masked| cover(&path(&format!("workspace/{masked}"))))
 }
 
 /// Hides a directory behind an empty one, if it is there.
@@ -42,7 +52,10 @@ fn cover(target: &str) -> Result<(), StepError> {
         return Ok(());
     }
     let empty = mounts::copy(CWD, EMPTY)?;
-    mounts::add_attributes(&empty, Attributes::MOUNT_ATTR_RDONLY | Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV)?;
+    mounts::add_attributes(
+        &empty,
+        Attributes::MOUNT_ATTR_RDONLY | Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV,
+    )?;
     mounts::attach(&empty, target)
 }
 

@@ -60,19 +60,32 @@ fn compile() -> Vec<sock_filter> {
 
 /// Where each run of equal verdicts starts, by call number, from 0 on.
 fn ranges() -> Vec<(u32, Verdict)> {
-    let checked = [libc::SYS_clone, libc::SYS_unshare, libc::SYS_socket, libc::SYS_ioctl, libc::SYS_personality];
+    let checked = [
+        libc::SYS_clone,
+        libc::SYS_unshare,
+        libc::SYS_socket,
+        libc::SYS_ioctl,
+        libc::SYS_personality,
+    ];
     let all = table::ALLOWED
         .iter()
         .chain(table::ALLOWED_HERE)
         .map(|number| (*number, Verdict::Allow))
-        .chain(table::DENIED.iter().map(|number| (*number, Verdict::Errno(libc::EPERM))))
+        .chain(
+            table::DENIED
+                .iter()
+                .map(|number| (*number, Verdict::Errno(libc::EPERM))),
+        )
         .chain(checked.map(|number| (number, Verdict::Check(number))));
     let known: std::collections::BTreeMap<u32, Verdict> =
         all.map(|(number, verdict)| (number as u32, verdict)).collect();
     let last = known.keys().next_back().copied().unwrap_or(0);
     let mut ranges: Vec<(u32, Verdict)> = Vec::new();
     for number in 0..=last + 1 {
-        let verdict = known.get(&number).copied().unwrap_or(Verdict::Errno(libc::ENOSYS));
+        let verdict = known
+            .get(&number)
+            .copied()
+            .unwrap_or(Verdict::Errno(libc::ENOSYS));
         if ranges.last().is_none_or(|(_, before)| *before != verdict) {
             ranges.push((number, verdict));
         }
@@ -111,7 +124,11 @@ fn check(number: libc::c_long) -> Vec<sock_filter> {
     let refuse = verdict(Verdict::Errno(libc::EPERM));
     match number {
         libc::SYS_clone | libc::SYS_unshare => {
-            let time = if number == libc::SYS_unshare { table::NEW_TIME } else { 0 };
+            let time = if number == libc::SYS_unshare {
+                table::NEW_TIME
+            } else {
+                0
+            };
             vec![
                 statement(LOAD_WORD, argument(0)),
                 jump(JUMP_ANY_BIT, table::NAMESPACE_FLAGS | time, 0, 1),
@@ -157,7 +174,12 @@ fn sockets() -> Vec<sock_filter> {
 }
 
 const fn statement(code: u16, k: u32) -> sock_filter {
-    sock_filter { code, jt: 0, jf: 0, k }
+    sock_filter {
+        code,
+        jt: 0,
+        jf: 0,
+        k,
+    }
 }
 
 const fn jump(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
@@ -183,11 +205,14 @@ mod tests {
         data.extend(number.to_le_bytes());
         data.extend(architecture.to_le_bytes());
         data.extend(0_u64.to_le_bytes());
-        arguments.iter().for_each(|argument| data.extend(argument.to_le_bytes()));
+        arguments
+            .iter()
+            .for_each(|argument| data.extend(argument.to_le_bytes()));
         let (mut at, mut accumulator) = (0, 0_u32);
         loop {
             let instruction = program[at];
-            let jumped = |condition: bool| usize::from(if condition { instruction.jt } else { instruction.jf });
+            let jumped =
+                |condition: bool| usize::from(if condition { instruction.jt } else { instruction.jf });
             at += 1;
             match instruction.code {
                 LOAD_WORD => {
@@ -222,7 +247,11 @@ mod tests {
                 assert_eq!(got, ALLOW, "{number}");
             } else if !matches!(
                 call,
-                libc::SYS_clone | libc::SYS_unshare | libc::SYS_socket | libc::SYS_ioctl | libc::SYS_personality
+                libc::SYS_clone
+                    | libc::SYS_unshare
+                    | libc::SYS_socket
+                    | libc::SYS_ioctl
+                    | libc::SYS_personality
             ) {
                 assert_eq!(got, errno(libc::ENOSYS), "{number}");
             }
@@ -232,7 +261,10 @@ mod tests {
     #[test]
     fn no_call_stands_in_two_lists() {
         for number in table::DENIED {
-            assert!(!table::ALLOWED.contains(number) && !table::ALLOWED_HERE.contains(number), "{number}");
+            assert!(
+                !table::ALLOWED.contains(number) && !table::ALLOWED_HERE.contains(number),
+                "{number}"
+            );
         }
     }
 
@@ -246,30 +278,74 @@ mod tests {
 
     #[test]
     fn arguments_decide_where_they_must() {
-        let (ip, unix, netlink) = (libc::AF_INET as u64, libc::AF_UNIX as u64, libc::AF_NETLINK as u64);
+        let (ip, unix, netlink) = (
+            libc::AF_INET as u64,
+            libc::AF_UNIX as u64,
+            libc::AF_NETLINK as u64,
+        );
         let (stream, raw) = (libc::SOCK_STREAM as u64, libc::SOCK_RAW as u64);
         let table = [
-            (libc::SYS_clone, [libc::CLONE_VM as u64 | libc::SIGCHLD as u64, 0, 0], ALLOW),
-            (libc::SYS_clone, [libc::CLONE_NEWUSER as u64, 0, 0], errno(libc::EPERM)),
-            (libc::SYS_unshare, [libc::CLONE_NEWNS as u64, 0, 0], errno(libc::EPERM)),
-            (libc::SYS_unshare, [libc::CLONE_NEWTIME as u64, 0, 0], errno(libc::EPERM)),
+            (
+                libc::SYS_clone,
+                [libc::CLONE_VM as u64 | libc::SIGCHLD as u64, 0, 0],
+                ALLOW,
+            ),
+            (
+                libc::SYS_clone,
+                [libc::CLONE_NEWUSER as u64, 0, 0],
+                errno(libc::EPERM),
+            ),
+            (
+                libc::SYS_unshare,
+                [libc::CLONE_NEWNS as u64, 0, 0],
+                errno(libc::EPERM),
+            ),
+            (
+                libc::SYS_unshare,
+                [libc::CLONE_NEWTIME as u64, 0, 0],
+                errno(libc::EPERM),
+            ),
             (libc::SYS_unshare, [libc::CLONE_FILES as u64, 0, 0], ALLOW),
-            (libc::SYS_socket, [ip, stream | libc::SOCK_CLOEXEC as u64, 0], ALLOW),
-            (libc::SYS_socket, [ip, raw | libc::SOCK_NONBLOCK as u64, 0], errno(libc::EPERM)),
+            (
+                libc::SYS_socket,
+                [ip, stream | libc::SOCK_CLOEXEC as u64, 0],
+                ALLOW,
+            ),
+            (
+                libc::SYS_socket,
+                [ip, raw | libc::SOCK_NONBLOCK as u64, 0],
+                errno(libc::EPERM),
+            ),
             (libc::SYS_socket, [unix, raw, 0], ALLOW),
             (libc::SYS_socket, [netlink, raw, 0], ALLOW),
             (libc::SYS_socket, [netlink, raw, 9], errno(libc::EAFNOSUPPORT)),
-            (libc::SYS_socket, [libc::AF_PACKET as u64, raw, 0], errno(libc::EAFNOSUPPORT)),
-            (libc::SYS_socket, [libc::AF_VSOCK as u64, stream, 0], errno(libc::EAFNOSUPPORT)),
+            (
+                libc::SYS_socket,
+                [libc::AF_PACKET as u64, raw, 0],
+                errno(libc::EAFNOSUPPORT),
+            ),
+            (
+                libc::SYS_socket,
+                [libc::AF_VSOCK as u64, stream, 0],
+                errno(libc::EAFNOSUPPORT),
+            ),
             (libc::SYS_ioctl, [0, libc::TIOCGWINSZ, 0], ALLOW),
             (libc::SYS_ioctl, [0, libc::TIOCSTI, 0], errno(libc::EPERM)),
-            (libc::SYS_ioctl, [0, libc::TIOCSTI | 1 << 32, 0], errno(libc::EPERM)),
+            (
+                libc::SYS_ioctl,
+                [0, libc::TIOCSTI | 1 << 32, 0],
+                errno(libc::EPERM),
+            ),
             (libc::SYS_personality, [0, 0, 0], ALLOW),
             (libc::SYS_personality, [0x0008_0000, 0, 0], errno(libc::EPERM)),
         ];
         let program = compile();
         for (number, [a, b, c], expected) in table {
-            assert_eq!(run(&program, NATIVE, number as u32, [a, b, c, 0, 0, 0]), expected, "{number} {a} {b} {c}");
+            assert_eq!(
+                run(&program, NATIVE, number as u32, [a, b, c, 0, 0, 0]),
+                expected,
+                "{number} {a} {b} {c}"
+            );
         }
     }
 

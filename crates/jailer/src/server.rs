@@ -74,7 +74,9 @@ pub struct Server {
 pub fn run(client: OwnedFd) -> Result<(), JailerError> {
     let (hello, _) = channel::receive::<Hello>(&client)?;
     if hello.version != VERSION {
-        return Err(JailerError::Version { theirs: hello.version });
+        return Err(JailerError::Version {
+            theirs: hello.version,
+        });
     }
     request::check_hello(&hello)?;
     rustix::process::setsid().ok();
@@ -82,11 +84,18 @@ pub fn run(client: OwnedFd) -> Result<(), JailerError> {
     let workshop = match Workshop::open(&hello) {
         Ok(workshop) => workshop,
         Err(error) => {
-            channel::send(&client, &failed(FailureKind::Step, &error), &[])?;
+            let refusal = Welcome {
+                findings: Vec::new(),
+                refused: Some(error.to_string()),
+            };
+            channel::send(&client, &refusal, &[])?;
             return Err(error.into());
         }
     };
-    let welcome = Welcome { findings: workshop.machine.findings(&workshop.cgroups) };
+    let welcome = Welcome {
+        findings: workshop.machine.findings(&workshop.cgroups),
+        refused: None,
+    };
     channel::send(&client, &welcome, &[])?;
     let mut server = Server {
         workshop,
@@ -157,8 +166,15 @@ impl Server {
                 events.push(Event::Ending(index));
             }
         }
-        let timeout = if self.pool_is_short() { Duration::from_millis(1) } else { Duration::from_secs(1) };
-        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
+        let timeout = if self.pool_is_short() {
+            Duration::from_millis(1)
+        } else {
+            Duration::from_secs(1)
+        };
+        let timeout = Timespec {
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: timeout.subsec_nanos().into(),
+        };
         match poll(&mut fds, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(ChannelError::from(errno).into()),
@@ -181,7 +197,9 @@ impl Server {
         let made = if self.ready.len() + self.preparing.len() < self.hello.pool as usize {
             self.start_shell()
         } else {
-            self.workshop.disks.make_spare(&self.workshop.rooms, self.hello.limits.disk_bytes)
+            self.workshop
+                .disks
+                .make_spare(&self.workshop.rooms, self.hello.limits.disk_bytes)
         };
         if made.is_err() {
             // What cannot be made ahead of demand will say why when it is asked for.
@@ -210,13 +228,18 @@ impl Server {
                 }
             }
             Request::Observe { id } => {
-                let reply = self.running.get(&id).map(|claim| Reply::Observed(self.observe(claim)));
+                let reply = self
+                    .running
+                    .get(&id)
+                    .map(|claim| Reply::Observed(self.observe(claim)));
                 self.reply(number, &reply.unwrap_or_else(|| not_found(&id)), &[])
             }
             Request::Freeze { id } => self.on_group(number, &id, |workshop, group| {
                 workshop.cgroups.freeze(group, FREEZE_PATIENCE)
             }),
-            Request::Thaw { id } => self.on_group(number, &id, |workshop, group| workshop.cgroups.thaw(group)),
+            Request::Thaw { id } => {
+                self.on_group(number, &id, |workshop, group| workshop.cgroups.thaw(group))
+            }
             Request::Destroy { id } => self.destroy(number, &id),
             Request::RemoveFiles { id } => {
                 let reply = match request::check_id(&id) {
@@ -243,7 +266,9 @@ impl Server {
 
     fn create(&mut self, number: u64, spec: Spec) -> Result<(), JailerError> {
         match request::check_spec(&spec) {
-            Ok(()) if self.is_known(&spec.id) => self.refuse(number, "create", "there is a sandbox of this id"),
+            Ok(()) if self.is_known(&spec.id) => {
+                self.refuse(number, "create", "there is a sandbox of this id")
+            }
             Ok(()) => self.demand(number, Purpose::Sandbox(spec)),
             Err(reason) => self.refuse(number, "create", &reason),
         }
@@ -266,7 +291,11 @@ impl Server {
     fn enter(&mut self, number: u64, shell: Shell, purpose: Purpose) -> Result<(), JailerError> {
         match self.workshop.claim(shell, purpose) {
             Ok(claim) => {
-                self.entering.push(Entering { number, claim, deadline: Instant::now() + PATIENCE });
+                self.entering.push(Entering {
+                    number,
+                    claim,
+                    deadline: Instant::now() + PATIENCE,
+                });
                 Ok(())
             }
             Err(error) => self.reply(number, &failed(FailureKind::Step, &error), &[]),
@@ -305,11 +334,15 @@ impl Server {
 
     /// A sandbox is one, or has failed to become it.
     fn entered(&mut self, index: usize) -> Result<(), JailerError> {
-        let Entering { number, mut claim, .. } = self.entering.swap_remove(index);
+        let Entering {
+            number, mut claim, ..
+        } = self.entering.swap_remove(index);
         match report(&claim.shell) {
             Ok(extra) => {
                 claim.shell.listeners.extend(extra);
-                let reply = Reply::Created { guest_socket: self.workshop.socket_path(claim.id()) };
+                let reply = Reply::Created {
+                    guest_socket: self.workshop.socket_path(claim.id()),
+                };
                 let listeners: Vec<_> = claim.shell.listeners.iter().map(OwnedFd::as_fd).collect();
                 channel::send(&self.client, &Envelope { number, body: reply }, &listeners)?;
                 self.running.insert(claim.id().to_owned(), claim);
@@ -327,10 +360,15 @@ impl Server {
             ending.numbers.push(number);
             return Ok(());
         }
-        let Some(claim) = self.running.remove(id) else { return self.reply(number, &Reply::Done, &[]) };
+        let Some(claim) = self.running.remove(id) else {
+            return self.reply(number, &Reply::Done, &[]);
+        };
         // A group that cannot be killed still loses its process 1, and with it all others.
         self.workshop.kill(&claim.shell).ok();
-        self.ending.push(Ending { numbers: vec![number], claim });
+        self.ending.push(Ending {
+            numbers: vec![number],
+            claim,
+        });
         Ok(())
     }
 
@@ -338,8 +376,12 @@ impl Server {
     fn ended(&mut self, index: usize) -> Result<(), JailerError> {
         let Ending { numbers, claim } = self.ending.swap_remove(index);
         let errors = self.workshop.unclaim(claim);
-        let reply = errors.first().map_or(Reply::Done, |error| failed(FailureKind::Step, error));
-        numbers.into_iter().try_for_each(|number| self.reply(number, &reply, &[]))
+        let reply = errors
+            .first()
+            .map_or(Reply::Done, |error| failed(FailureKind::Step, error));
+        numbers
+            .into_iter()
+            .try_for_each(|number| self.reply(number, &reply, &[]))
     }
 
     fn give_up_on_the_late(&mut self) -> Result<(), JailerError> {
@@ -357,7 +399,10 @@ impl Server {
     }
 
     fn observe(&self, claim: &Claim) -> Observation {
-        let mut observation = Observation { alive: is_alive(claim), ..Observation::default() };
+        let mut observation = Observation {
+            alive: is_alive(claim),
+            ..Observation::default()
+        };
         if self.workshop.machine.has_cgroups {
             self.workshop.cgroups.observe(&claim.shell.name, &mut observation);
         }
@@ -370,7 +415,11 @@ impl Server {
         id: &str,
         action: impl FnOnce(&Workshop, &str) -> Result<(), StepError>,
     ) -> Result<(), JailerError> {
-        let reply = match self.running.get(id).map(|claim| action(&self.workshop, &claim.shell.name)) {
+        let reply = match self
+            .running
+            .get(id)
+            .map(|claim| action(&self.workshop, &claim.shell.name))
+        {
             None => not_found(id),
             Some(Ok(())) => Reply::Done,
             Some(Err(error)) => failed(FailureKind::Step, &error),
@@ -379,14 +428,21 @@ impl Server {
     }
 
     fn refuse(&mut self, number: u64, step: &str, reason: &str) -> Result<(), JailerError> {
-        let reply =
-            Reply::Failed { kind: FailureKind::Request, step: step.to_owned(), reason: reason.to_owned() };
+        let reply = Reply::Failed {
+            kind: FailureKind::Request,
+            step: step.to_owned(),
+            reason: reason.to_owned(),
+        };
         self.reply(number, &reply, &[])
     }
 
     fn reply(&mut self, number: u64, reply: &Reply, fds: &[OwnedFd]) -> Result<(), JailerError> {
         let borrowed: Vec<_> = fds.iter().map(OwnedFd::as_fd).collect();
-        Ok(channel::send(&self.client, &Envelope { number, body: reply }, &borrowed)?)
+        Ok(channel::send(
+            &self.client,
+            &Envelope { number, body: reply },
+            &borrowed,
+        )?)
     }
 
     /// The client is gone: so is everything but files.
@@ -417,31 +473,49 @@ fn report(shell: &Shell) -> Result<Vec<OwnedFd>, StepError> {
         Ok((Report::Failed { step, reason }, _)) => {
             Err(std::io::Error::other(reason)).during("shell", || step)
         }
-        Err(error) => Err(std::io::Error::other(error)).during("shell", || "it ended without a word".to_owned()),
+        Err(error) => {
+            Err(std::io::Error::other(error)).during("shell", || "it ended without a word".to_owned())
+        }
     }
 }
 
 fn is_alive(claim: &Claim) -> bool {
-    let Some(child) = &claim.shell.child else { return false };
+    let Some(child) = &claim.shell.child else {
+        return false;
+    };
     let mut fds = [PollFd::new(&child.pidfd, PollFlags::IN)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().is_empty()
 }
 
 fn late(step: &'static str) -> StepError {
-    StepError { step, what: format!("{} s have passed", PATIENCE.as_secs()), source: std::io::ErrorKind::TimedOut.into() }
+    StepError {
+        step,
+        what: format!("{} s have passed", PATIENCE.as_secs()),
+        source: std::io::ErrorKind::TimedOut.into(),
+    }
 }
 
 fn failed(kind: FailureKind, error: &StepError) -> Reply {
-    Reply::Failed { kind, step: error.step.to_owned(), reason: format!("{}: {}", error.what, error.source) }
+    Reply::Failed {
+        kind,
+        step: error.step.to_owned(),
+        reason: format!("{}: {}", error.what, error.source),
+    }
 }
 
 fn not_found(id: &str) -> Reply {
-    Reply::Failed { kind: FailureKind::NotFound, step: "find".to_owned(), reason: format!("no sandbox {id}") }
+    Reply::Failed {
+        kind: FailureKind::NotFound,
+        step: "find".to_owned(),
+        reason: format!("no sandbox {id}"),
+    }
 }
 
-/// The role `jailer`: serves the channel that this process was started with.
+/// The role `jailer`: serves the channel that this process was started with, its standard input.
 pub fn main() -> Result<(), JailerError> {
-    let client = sys::inherited_fd(crate::shell::CHANNEL_FD).during("take channel", || "descriptor 3".to_owned())?;
-    run(client)
+    run(sys::inherited_fd(0).during("take channel", || "standard input".to_owned())?)
 }

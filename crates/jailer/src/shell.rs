@@ -10,7 +10,7 @@
 use crate::channel::{self, ChannelError};
 use crate::error::{During as _, StepError};
 use crate::plan::{EnterStep, PrepareStep};
-use crate::{capabilities, devices, landlock, network, proc_files, root, seccomp, sys};
+use crate::{capabilities, devices, landlock, network, overlay, proc_files, root, seccomp, sys};
 use rustix::fd::{AsFd as _, OwnedFd};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -23,10 +23,17 @@ pub const CHANNEL_FD: i32 = 3;
 #[serde(rename_all = "snake_case")]
 pub enum Order {
     /// The ids are mapped: run the program.
-    Go { uid: u32 },
-    Prepare { steps: Vec<PrepareStep> },
+    Go {
+        uid: u32,
+    },
+    Prepare {
+        steps: Vec<PrepareStep>,
+    },
     /// With the descriptors that `parts` names, in its order.
-    Enter { steps: Vec<EnterStep>, parts: Vec<Part> },
+    Enter {
+        steps: Vec<EnterStep>,
+        parts: Vec<Part>,
+    },
 }
 
 /// To the jailer.
@@ -37,14 +44,18 @@ pub enum Report {
     Ready,
     /// With the listeners on the extra egress ports.
     Entered,
-    Failed { step: String, reason: String },
+    Failed {
+        step: String,
+        reason: String,
+    },
 }
 
 /// A descriptor that comes with [`Order::Enter`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
-    Root,
+    Image,
+    Disk,
     Usr,
     Workspace,
     Changes,
@@ -77,12 +88,21 @@ pub enum ShellError {
 
 /// Runs until this process is a sandbox. Called by the role `guest`, before any thread is started.
 pub fn run() -> Result<Entered, ShellError> {
-    let socket = sys::inherited_fd(CHANNEL_FD).during("take channel", || format!("descriptor {CHANNEL_FD}"))?;
+    let socket =
+        sys::inherited_fd(CHANNEL_FD).during("take channel", || format!("descriptor {CHANNEL_FD}"))?;
     let result = serve(&socket);
     if let Err(ShellError::Step(error)) = &result {
         let reason = format!("{}: {}", error.what, error.source);
         // If the jailer is gone, nobody is left to be told.
-        channel::send(&socket, &Report::Failed { step: error.step.to_owned(), reason }, &[]).ok();
+        channel::send(
+            &socket,
+            &Report::Failed {
+                step: error.step.to_owned(),
+                reason,
+            },
+            &[],
+        )
+        .ok();
     }
     result
 }
@@ -108,11 +128,16 @@ fn serve(socket: &OwnedFd) -> Result<Entered, ShellError> {
     for step in steps {
         enter(&step, &mut parts, &mut listeners)?;
     }
-    let guest_socket =
-        parts.remove(&Part::GuestSocket).ok_or(ShellError::Order { wanted: "a guest socket" })?;
+    let guest_socket = parts.remove(&Part::GuestSocket).ok_or(ShellError::Order {
+        wanted: "a guest socket",
+    })?;
     let borrowed: Vec<_> = listeners.iter().map(OwnedFd::as_fd).collect();
     channel::send(socket, &Report::Entered, &borrowed)?;
-    Ok(Entered { guest_socket, outbox: parts.remove(&Part::Outbox), reader })
+    Ok(Entered {
+        guest_socket,
+        outbox: parts.remove(&Part::Outbox),
+        reader,
+    })
 }
 
 fn prepare(step: PrepareStep, listeners: &mut Vec<OwnedFd>) -> Result<(), StepError> {
@@ -136,9 +161,13 @@ fn prepare(step: PrepareStep, listeners: &mut Vec<OwnedFd>) -> Result<(), StepEr
 
 fn enter(step: &EnterStep, parts: &mut Parts, listeners: &mut Vec<OwnedFd>) -> Result<(), StepError> {
     match step {
-        EnterStep::AttachRoot => root::attach(parts, Part::Root, ""),
+        EnterStep::AttachLayers => overlay::attach_layer(parts, Part::Image, "image")
+            .and_then(|()| overlay::attach_layer(parts, Part::Disk, "disk")),
+        EnterStep::RootOverlay => overlay::mount("image", "root", ""),
+        EnterStep::AttachRoot => root::attach(parts, Part::Image, ""),
         EnterStep::AttachUsr => root::attach_usr(parts),
-        EnterStep::AttachWorkspace => root::attach(parts, Part::Workspace, "workspace"),
+        EnterStep::WorkspaceOverlay => overlay::attach_layer(parts, Part::Workspace, "workspace")
+            .and_then(|()| overlay::mount("workspace", "workspace", "workspace")),
         EnterStep::Mask(paths) => root::mask_workspace(paths),
         EnterStep::AttachChanges => root::attach(parts, Part::Changes, root::CHANGES),
         EnterStep::AttachKernelFiles => root::attach_kernel_files(),

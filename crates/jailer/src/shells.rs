@@ -1,5 +1,6 @@
 //! Making and ending shells: each step and its undo.
 
+use crate::capabilities;
 use crate::channel;
 use crate::error::{During as _, StepError};
 use crate::identity;
@@ -10,7 +11,6 @@ use crate::registry::Range;
 use crate::shell::{CHANNEL_FD, Order, Report};
 use crate::sys::{self, Child};
 use crate::workshop::Workshop;
-use crate::capabilities;
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::process::{Gid, Signal, Uid, pidfd_send_signal};
 use std::time::Duration;
@@ -81,14 +81,24 @@ impl Workshop {
     fn shell_step(&mut self, step: ShellStep, shell: &mut Shell, theirs: &OwnedFd) -> Result<(), StepError> {
         match step {
             ShellStep::ReserveRange => {
-                shell.range = self.registry.as_mut().map(crate::registry::Registry::reserve).transpose()?;
+                shell.range = self
+                    .registry
+                    .as_mut()
+                    .map(crate::registry::Registry::reserve)
+                    .transpose()?;
                 Ok(())
             }
             ShellStep::MakeCgroup => self.cgroups.make(&shell.name, &shell.limits),
             ShellStep::CloneNamespaces => {
-                let group = if self.machine.has_cgroups { self.cgroups.clone_target(&shell.name)? } else { None };
+                let group = if self.machine.has_cgroups {
+                    self.cgroups.clone_target(&shell.name)?
+                } else {
+                    None
+                };
                 let child = sys::clone3(NAMESPACES as u64, group.as_ref().map(|group| group.as_fd()))
-                    .during("clone namespaces", || "are user namespaces allowed here?".to_owned())?;
+                    .during("clone namespaces", || {
+                        "are user namespaces allowed here?".to_owned()
+                    })?;
                 let Some(child) = child else { become_shell(theirs) };
                 shell.child = Some(child);
                 Ok(())
@@ -104,7 +114,12 @@ impl Workshop {
             ShellStep::JoinCgroup => self.cgroups.join(&shell.name, shell.pid()),
             ShellStep::StartShell => {
                 let uid = identity::shell_user(self.machine.identity);
-                let orders = [Order::Go { uid }, Order::Prepare { steps: plan::prepare(&self.machine) }];
+                let orders = [
+                    Order::Go { uid },
+                    Order::Prepare {
+                        steps: plan::prepare(&self.machine),
+                    },
+                ];
                 orders
                     .iter()
                     .try_for_each(|order| channel::send(&shell.channel, order, &[]))
@@ -135,7 +150,9 @@ impl Workshop {
             },
             ShellStep::MakeCgroup => self.cgroups.remove(&shell.name, PATIENCE),
             ShellStep::CloneNamespaces => {
-                let Some(child) = shell.child.take() else { return Ok(()) };
+                let Some(child) = shell.child.take() else {
+                    return Ok(());
+                };
                 pidfd_send_signal(&child.pidfd, Signal::KILL).ok();
                 identity::reap(&child.pidfd).during("reap", || shell.name.clone())
             }
@@ -149,7 +166,11 @@ impl Workshop {
         if let Some(child) = &shell.child {
             pidfd_send_signal(&child.pidfd, Signal::KILL).ok();
         }
-        if self.machine.has_cgroups { self.cgroups.kill(&shell.name) } else { Ok(()) }
+        if self.machine.has_cgroups {
+            self.cgroups.kill(&shell.name)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -158,7 +179,8 @@ fn become_shell(channel: &OwnedFd) -> ! {
     let run = || -> Result<(), StepError> {
         let received = channel::receive::<Order>(channel).map_err(std::io::Error::other);
         let (Order::Go { uid }, _) = received.during("receive order", String::new)? else {
-            return Err(std::io::Error::from(std::io::ErrorKind::InvalidData)).during("receive order", String::new);
+            return Err(std::io::Error::from(std::io::ErrorKind::InvalidData))
+                .during("receive order", String::new);
         };
         rustix::process::setsid().during("make session", String::new)?;
         // Where groups cannot be changed there are none to drop.
@@ -169,9 +191,17 @@ fn become_shell(channel: &OwnedFd) -> ! {
         if uid != 0 {
             capabilities::keep_over_exec()?;
         }
-        let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null");
+        let null = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null");
         let null = OwnedFd::from(null.during("open", || "/dev/null".to_owned())?);
-        let numbered = [(channel.as_fd(), CHANNEL_FD), (null.as_fd(), 0), (null.as_fd(), 1), (null.as_fd(), 2)];
+        let numbered = [
+            (channel.as_fd(), CHANNEL_FD),
+            (null.as_fd(), 0),
+            (null.as_fd(), 1),
+            (null.as_fd(), 2),
+        ];
         for (fd, number) in numbered {
             sys::place_fd(fd, number).during("place descriptor", || number.to_string())?;
         }
@@ -180,7 +210,15 @@ fn become_shell(channel: &OwnedFd) -> ! {
     };
     if let Err(error) = run() {
         let reason = format!("{}: {}", error.what, error.source);
-        channel::send(channel, &Report::Failed { step: error.step.to_owned(), reason }, &[]).ok();
+        channel::send(
+            channel,
+            &Report::Failed {
+                step: error.step.to_owned(),
+                reason,
+            },
+            &[],
+        )
+        .ok();
     }
     sys::exit_now(71)
 }

@@ -42,7 +42,11 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Option<C
     // SAFETY: the arguments live across the call and are of the size that is passed; without a stack the child runs on
     // a copy of this one, as after fork.
     let pid = unsafe {
-        libc::syscall(libc::SYS_clone3, std::ptr::from_mut(&mut arguments), size_of::<libc::clone_args>())
+        libc::syscall(
+            libc::SYS_clone3,
+            std::ptr::from_mut(&mut arguments),
+            size_of::<libc::clone_args>(),
+        )
     };
     match pid {
         -1 => Err(io::Error::last_os_error()),
@@ -50,7 +54,10 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Option<C
         pid => {
             // SAFETY: the kernel stored a new descriptor that nobody else owns.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            Ok(Some(Child { pid: pid as i32, pidfd }))
+            Ok(Some(Child {
+                pid: pid as i32,
+                pidfd,
+            }))
         }
     }
 }
@@ -70,7 +77,10 @@ pub fn unshare(flags: UnshareFlags) -> io::Result<()> {
 /// Replaces this process by the program at `path`.
 pub fn execve(path: &CStr, arguments: &[&CStr], environment: &[&CStr]) -> io::Error {
     let pointers = |list: &[&CStr]| -> Vec<*const libc::c_char> {
-        list.iter().map(|text| text.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
+        list.iter()
+            .map(|text| text.as_ptr())
+            .chain(std::iter::once(std::ptr::null()))
+            .collect()
     };
     let (arguments, environment) = (pointers(arguments), pointers(environment));
     // SAFETY: both arrays end with a null pointer and outlive the call; it returns only on an error.
@@ -156,18 +166,22 @@ const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 
 /// The effective capabilities of this process.
 pub fn effective_capabilities() -> io::Result<u64> {
-    let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let header = CapabilityHeader {
+        version: CAPABILITY_VERSION_3,
+        pid: 0,
+    };
     let mut data = [CapabilityData::default(); 2];
     // SAFETY: version 3 reads a header and fills two data structures of this layout.
-    check(unsafe {
-        libc::syscall(libc::SYS_capget, std::ptr::from_ref(&header), data.as_mut_ptr()) as i32
-    })?;
+    check(unsafe { libc::syscall(libc::SYS_capget, std::ptr::from_ref(&header), data.as_mut_ptr()) as i32 })?;
     Ok(u64::from(data[0].effective) | u64::from(data[1].effective) << 32)
 }
 
 /// Sets the permitted and effective capabilities to `keep`, the inheritable ones to `inheritable`.
 pub fn set_capabilities(keep: u64, inheritable: u64) -> io::Result<()> {
-    let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let header = CapabilityHeader {
+        version: CAPABILITY_VERSION_3,
+        pid: 0,
+    };
     let half = |shift: u32| CapabilityData {
         effective: (keep >> shift) as u32,
         permitted: (keep >> shift) as u32,
@@ -200,10 +214,18 @@ pub fn raise_ambient_capability(number: u32) -> io::Result<()> {
 
 /// Installs a seccomp filter for this process and all it starts. `no_new_privs` must be set.
 pub fn install_seccomp_filter(program: &[libc::sock_filter]) -> io::Result<()> {
-    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    let program = libc::sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_ptr().cast_mut(),
+    };
     // SAFETY: the program outlives the call; the kernel only reads it.
     let result = unsafe {
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, std::ptr::from_ref(&program))
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            std::ptr::from_ref(&program),
+        )
     };
     check(result as i32)
 }
@@ -213,7 +235,12 @@ pub fn landlock_version() -> i32 {
     const QUERY_VERSION: u32 = 1;
     // SAFETY: with this flag the call takes neither a structure nor a size.
     let version = unsafe {
-        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, QUERY_VERSION)
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<u8>(),
+            0_usize,
+            QUERY_VERSION,
+        )
     };
     version.max(0) as i32
 }
@@ -281,7 +308,13 @@ pub fn configure_loop_device(device: BorrowedFd<'_>, file: BorrowedFd<'_>, direc
         reserved: [0; 8],
     };
     // SAFETY: the structure has the layout of the kernel's and outlives the call.
-    check(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE as _, std::ptr::from_ref(&configuration)) })
+    check(unsafe {
+        libc::ioctl(
+            device.as_raw_fd(),
+            LOOP_CONFIGURE as _,
+            std::ptr::from_ref(&configuration),
+        )
+    })
 }
 
 fn interface_request(name: &str) -> libc::ifreq {
@@ -305,14 +338,22 @@ pub fn set_interface_address(
         let socket_address = libc::sockaddr_in {
             sin_family: libc::AF_INET as u16,
             sin_port: 0,
-            sin_addr: libc::in_addr { s_addr: u32::from(value).to_be() },
+            sin_addr: libc::in_addr {
+                s_addr: u32::from(value).to_be(),
+            },
             sin_zero: [0; 8],
         };
         // SAFETY: an IPv4 socket address fits into the generic one, and both are plain data.
         request.ifr_ifru.ifru_addr =
             unsafe { std::mem::transmute::<libc::sockaddr_in, libc::sockaddr>(socket_address) };
         // SAFETY: the request outlives the call and is of the kind that these two ioctls read.
-        check(unsafe { libc::ioctl(socket.as_raw_fd(), request_number as _, std::ptr::from_mut(&mut request)) })?;
+        check(unsafe {
+            libc::ioctl(
+                socket.as_raw_fd(),
+                request_number as _,
+                std::ptr::from_mut(&mut request),
+            )
+        })?;
     }
     Ok(())
 }
@@ -322,7 +363,13 @@ pub fn bring_interface_up(socket: BorrowedFd<'_>, name: &str) -> io::Result<()> 
     let mut request = interface_request(name);
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
     // SAFETY: the request outlives the call and is of the kind that this ioctl reads.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, std::ptr::from_mut(&mut request)) })
+    check(unsafe {
+        libc::ioctl(
+            socket.as_raw_fd(),
+            libc::SIOCSIFFLAGS as _,
+            std::ptr::from_mut(&mut request),
+        )
+    })
 }
 
 /// A descriptor's raw number, for messages and `/proc/self/fd` paths.
@@ -331,5 +378,9 @@ pub fn number_of(fd: impl AsFd) -> RawFd {
 }
 
 fn check(result: i32) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }

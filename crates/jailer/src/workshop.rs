@@ -9,7 +9,7 @@ use crate::machine::{DiskMeans, Identity, Machine};
 use crate::protocol::Hello;
 use crate::registry::Registry;
 use crate::rooms::Rooms;
-use crate::{overlay, reclaim, sys};
+use crate::{reclaim, sys};
 use rustix::fd::OwnedFd;
 use rustix::thread::UnshareFlags;
 use std::path::{Path, PathBuf};
@@ -37,9 +37,14 @@ impl Workshop {
     pub fn open(hello: &Hello) -> Result<Self, StepError> {
         let root = rustix::process::geteuid().is_root()
             && sys::effective_capabilities().is_ok_and(|have| have & SYS_ADMIN != 0);
-        let layout = if root { layout_of_machine() } else { delegated_layout() };
+        let layout = if root {
+            layout_of_machine()
+        } else {
+            delegated_layout()
+        };
         let identity = if root {
-            sys::unshare(UnshareFlags::NEWNS).during("make mount namespace", || "is this a container?".to_owned())?;
+            sys::unshare(UnshareFlags::NEWNS)
+                .during("make mount namespace", || "is this a container?".to_owned())?;
             Identity::Ranges
         } else {
             identity::become_root_of_a_namespace()?
@@ -53,22 +58,35 @@ impl Workshop {
         reclaim::sockets(&sandboxes);
         let cgroups = Cgroups::open(&layout, &hello.instance).unwrap_or_default();
         let (devices, disk_reason) = loop_devices(root);
-        let means = if devices.is_some() { DiskMeans::Loop } else { DiskMeans::Directory };
+        let means = if devices.is_some() {
+            DiskMeans::Loop
+        } else {
+            DiskMeans::Directory
+        };
         let disks = Disks::new(means, devices, &data, &hello.data)?;
         disks.remove_old_spares();
-        let mut machine = Machine {
+        let machine = Machine {
             identity,
             has_cgroups: cgroups.freezes(),
             disk: means,
             disk_reason,
-            detached_layers: false,
             landlock: sys::landlock_version(),
         };
         let rooms = Rooms::build(&hello.image, identity)?;
-        machine.detached_layers = overlay::takes_detached_layers();
         let sandboxes_path = hello.data.join("sandboxes");
         let instance = hello.instance.clone();
-        Ok(Self { machine, cgroups, registry, disks, rooms, sandboxes, sandboxes_path, next: 0, layout, instance })
+        Ok(Self {
+            machine,
+            cgroups,
+            registry,
+            disks,
+            rooms,
+            sandboxes,
+            sandboxes_path,
+            next: 0,
+            layout,
+            instance,
+        })
     }
 
     /// Leaves nothing of this instance but its files.
@@ -91,7 +109,9 @@ fn mountinfo() -> String {
 }
 
 fn layout_of_machine() -> Layout {
-    Layout::of_machine(&mountinfo(), |path| std::fs::read_to_string(path).unwrap_or_default())
+    Layout::of_machine(&mountinfo(), |path| {
+        std::fs::read_to_string(path).unwrap_or_default()
+    })
 }
 
 fn delegated_layout() -> Layout {
@@ -102,7 +122,10 @@ fn delegated_layout() -> Layout {
 
 fn loop_devices(root: bool) -> (Option<LoopDevices>, String) {
     if !root {
-        return (None, "an ordinary user cannot mount a disk of its own; run as root".to_owned());
+        return (
+            None,
+            "an ordinary user cannot mount a disk of its own; run as root".to_owned(),
+        );
     }
     if !disk::can_format() {
         return (None, "mkfs.ext4 is missing: install e2fsprogs".to_owned());

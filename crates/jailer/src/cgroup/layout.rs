@@ -28,7 +28,11 @@ fn parse(line: &str) -> Option<Mount<'_>> {
     let (left, right) = line.split_once(" - ")?;
     let point = left.split(' ').nth(4)?;
     let mut right = right.split(' ');
-    Some(Mount { point, kind: right.next()?, options: right.nth(1)? })
+    Some(Mount {
+        point,
+        kind: right.next()?,
+        options: right.nth(1)?,
+    })
 }
 
 impl Layout {
@@ -41,13 +45,21 @@ impl Layout {
             match mount.kind {
                 "cgroup2" if layout.v2.is_none() => {
                     let controllers = v2::controllers(&read(&point.join("cgroup.controllers")));
-                    layout.v2 = Some(Hierarchy { mount: point, base, controllers });
+                    layout.v2 = Some(Hierarchy {
+                        mount: point,
+                        base,
+                        controllers,
+                    });
                 }
                 "cgroup" => {
                     let controllers = v1_controllers(mount.options);
                     let known = |controller| layout.v1.iter().any(|one| one.controllers.contains(controller));
                     if !controllers.is_empty() && !controllers.iter().any(known) {
-                        layout.v1.push(Hierarchy { mount: point, base, controllers });
+                        layout.v1.push(Hierarchy {
+                            mount: point,
+                            base,
+                            controllers,
+                        });
                     }
                 }
                 _ => {}
@@ -59,8 +71,13 @@ impl Layout {
     /// For an ordinary user: the v2 group this process is in, if it was delegated.
     pub fn delegated(mountinfo: &str, own: &str, writable: impl Fn(&Path) -> bool) -> Self {
         let path = own.lines().find_map(|line| line.strip_prefix("0::/"));
-        let mount = mountinfo.lines().filter_map(parse).find(|mount| mount.kind == "cgroup2");
-        let (Some(path), Some(mount)) = (path, mount) else { return Self::default() };
+        let mount = mountinfo
+            .lines()
+            .filter_map(parse)
+            .find(|mount| mount.kind == "cgroup2");
+        let (Some(path), Some(mount)) = (path, mount) else {
+            return Self::default();
+        };
         let mount = PathBuf::from(mount.point);
         let own = mount.join(path);
         if !writable(&own.join("cgroup.subtree_control")) {
@@ -68,7 +85,14 @@ impl Layout {
         }
         let text = std::fs::read_to_string(own.join("cgroup.controllers")).unwrap_or_default();
         let controllers = v2::controllers(&text);
-        Self { v2: Some(Hierarchy { base: own.join("hostler"), mount: own, controllers }), v1: Vec::new() }
+        Self {
+            v2: Some(Hierarchy {
+                base: own.join("hostler"),
+                mount: own,
+                controllers,
+            }),
+            v1: Vec::new(),
+        }
     }
 
     /// A v2 hierarchy freezes and kills better, so a v1 hierarchy that only freezes is not joined.
@@ -109,7 +133,10 @@ mod tests {
     fn a_hybrid_machine_limits_by_v1_and_freezes_by_v2() {
         let layout = Layout::of_machine(HYBRID, |_| "hugetlb".to_owned());
         let controllers: Vec<_> = layout.v1.iter().flat_map(|one| one.controllers.clone()).collect();
-        assert_eq!(controllers, [Controller::Cpu, Controller::Memory, Controller::Pids]);
+        assert_eq!(
+            controllers,
+            [Controller::Cpu, Controller::Memory, Controller::Pids]
+        );
         assert_eq!(layout.v2.unwrap().controllers, []);
     }
 
@@ -124,6 +151,9 @@ mod tests {
     #[test]
     fn a_user_without_a_delegated_group_has_none() {
         let line = "25 20 0:22 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw";
-        assert_eq!(Layout::delegated(line, "0::/user.slice\n", |_| false), Layout::default());
+        assert_eq!(
+            Layout::delegated(line, "0::/user.slice\n", |_| false),
+            Layout::default()
+        );
     }
 }

@@ -11,17 +11,31 @@ const MOST_BYTES: u64 = 1 << 20;
 
 pub(super) fn write(base: &OwnedFd, name: &str, file: &str, value: &str) -> Result<(), StepError> {
     let path = format!("{name}/{file}");
-    rustix::fs::openat(directory(base), &path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(std::io::Error::from)
-        .and_then(|fd| std::fs::File::from(fd).write_all(value.as_bytes()))
-        .during("write cgroup", || format!("{path} = {value}"))
+    rustix::fs::openat(
+        directory(base),
+        &path,
+        OFlags::WRONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(std::io::Error::from)
+    .and_then(|fd| std::fs::File::from(fd).write_all(value.as_bytes()))
+    .during("write cgroup", || format!("{path} = {value}"))
 }
 
 pub(super) fn read(base: &OwnedFd, name: &str, file: &str) -> Option<String> {
     let path = format!("{name}/{file}");
-    let fd = rustix::fs::openat(directory(base), path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let fd = rustix::fs::openat(
+        directory(base),
+        path,
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .ok()?;
     let mut text = String::new();
-    std::fs::File::from(fd).take(MOST_BYTES).read_to_string(&mut text).ok()?;
+    std::fs::File::from(fd)
+        .take(MOST_BYTES)
+        .read_to_string(&mut text)
+        .ok()?;
     Some(text)
 }
 
@@ -40,7 +54,11 @@ pub(super) fn read_key(base: &OwnedFd, name: &str, file: &str, key: &str) -> Opt
 
 pub(super) fn kill_members(base: &OwnedFd, name: &str) {
     let members = read(base, name, "cgroup.procs").unwrap_or_default();
-    for pid in members.lines().filter_map(|line| line.parse().ok()).filter_map(rustix::process::Pid::from_raw) {
+    for pid in members
+        .lines()
+        .filter_map(|line| line.parse().ok())
+        .filter_map(rustix::process::Pid::from_raw)
+    {
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
     }
 }
@@ -60,7 +78,9 @@ pub(super) fn remove(base: &OwnedFd, name: &str, deadline: Instant) -> Result<()
 }
 
 pub(super) fn names(base: &OwnedFd) -> Vec<String> {
-    let Ok(entries) = rustix::fs::Dir::read_from(base) else { return Vec::new() };
+    let Ok(entries) = rustix::fs::Dir::read_from(base) else {
+        return Vec::new();
+    };
     entries
         .flatten()
         .filter(|entry| entry.file_type().is_dir())

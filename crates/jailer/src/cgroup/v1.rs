@@ -35,7 +35,9 @@ fn set_memory(base: &OwnedFd, name: &str, bytes: u64) -> Result<(), StepError> {
     if counts_swap {
         files.insert(usize::from(bytes < now), "memory.memsw.limit_in_bytes");
     }
-    files.into_iter().try_for_each(|file| tree::write(base, name, file, &bytes.to_string()))
+    files
+        .into_iter()
+        .try_for_each(|file| tree::write(base, name, file, &bytes.to_string()))
 }
 
 pub(super) fn observe(base: &OwnedFd, name: &str, controllers: &[Controller], observation: &mut Observation) {

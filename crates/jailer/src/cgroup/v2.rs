@@ -22,7 +22,10 @@ fn kernel_name(controller: Controller) -> Option<&'static str> {
 pub(super) fn controllers(text: &str) -> Vec<Controller> {
     [Controller::Cpu, Controller::Memory, Controller::Pids]
         .into_iter()
-        .filter(|controller| text.split_whitespace().any(|word| kernel_name(*controller) == Some(word)))
+        .filter(|controller| {
+            text.split_whitespace()
+                .any(|word| kernel_name(*controller) == Some(word))
+        })
         .collect()
 }
 
@@ -30,10 +33,16 @@ pub(super) fn controllers(text: &str) -> Vec<Controller> {
 ///
 /// A level that refuses is found out later, when a limit cannot be written.
 pub(super) fn enable_controllers(instance: &Path, mount: &Path, controllers: &[Controller]) {
-    let mut levels: Vec<_> = instance.ancestors().take_while(|level| level.starts_with(mount)).collect();
+    let mut levels: Vec<_> = instance
+        .ancestors()
+        .take_while(|level| level.starts_with(mount))
+        .collect();
     levels.reverse();
     for level in levels {
-        for name in controllers.iter().filter_map(|controller| kernel_name(*controller)) {
+        for name in controllers
+            .iter()
+            .filter_map(|controller| kernel_name(*controller))
+        {
             std::fs::write(level.join("cgroup.subtree_control"), format!("+{name}")).ok();
         }
     }
@@ -79,7 +88,10 @@ mod tests {
 
     #[test]
     fn only_whole_words_name_controllers() {
-        assert_eq!(controllers("cpuset cpu io memory pids\n"), [Controller::Cpu, Controller::Memory, Controller::Pids]);
+        assert_eq!(
+            controllers("cpuset cpu io memory pids\n"),
+            [Controller::Cpu, Controller::Memory, Controller::Pids]
+        );
         assert_eq!(controllers("cpuset hugetlb"), []);
     }
 }

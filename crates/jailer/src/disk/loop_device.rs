@@ -25,15 +25,21 @@ impl LoopDevices {
     pub fn of_machine() -> Result<Self, StepError> {
         let dev = rustix::fs::openat(CWD, "/dev", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .during("open", || "/dev".to_owned())?;
-        let control = rustix::fs::openat(&dev, "loop-control", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-            .during("open", || "/dev/loop-control".to_owned())?;
+        let control = rustix::fs::openat(
+            &dev,
+            "loop-control",
+            OFlags::RDWR | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .during("open", || "/dev/loop-control".to_owned())?;
         Ok(Self { dev, control })
     }
 
     pub fn attach(&self, file: &OwnedFd) -> Result<OwnedFd, StepError> {
         let mut last = io::Error::from(io::ErrorKind::ResourceBusy);
         for _ in 0..MOST_TRIES {
-            let number = sys::free_loop_device(self.control.as_fd()).during("find loop device", String::new)?;
+            let number =
+                sys::free_loop_device(self.control.as_fd()).during("find loop device", String::new)?;
             let name = format!("loop{number}");
             let device = rustix::fs::openat(&self.dev, &name, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
                 .during("open", || format!("/dev/{name}"))?;
@@ -58,10 +64,26 @@ impl LoopDevices {
 /// machine's uptime until somebody keeps them, and without space reserved for root.
 pub(super) fn format(path: &Path) -> Result<(), StepError> {
     let mut command = Command::new("mkfs.ext4");
-    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
-    command.args(["-q", "-F", "-m", "0", "-i", BYTES_PER_INODE, "-O", "^has_journal,^resize_inode"]);
-    command.args(["-E", "lazy_itable_init=1,nodiscard,root_owner=0:0"]).arg(path);
-    let output = command.output().during("run mkfs.ext4", || "install e2fsprogs".to_owned())?;
+    command
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .stdin(Stdio::null());
+    command.args([
+        "-q",
+        "-F",
+        "-m",
+        "0",
+        "-i",
+        BYTES_PER_INODE,
+        "-O",
+        "^has_journal,^resize_inode",
+    ]);
+    command
+        .args(["-E", "lazy_itable_init=1,nodiscard,root_owner=0:0"])
+        .arg(path);
+    let output = command
+        .output()
+        .during("run mkfs.ext4", || "install e2fsprogs".to_owned())?;
     if output.status.success() {
         return Ok(());
     }
@@ -71,7 +93,9 @@ pub(super) fn format(path: &Path) -> Result<(), StepError> {
 
 /// Whether this machine has what [`format`] runs.
 pub fn can_format() -> bool {
-    ["/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4", "/usr/bin/mkfs.ext4"].iter().any(|path| Path::new(path).exists())
+    ["/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4", "/usr/bin/mkfs.ext4"]
+        .iter()
+        .any(|path| Path::new(path).exists())
 }
 
 /// Copies only what is there, so that a copy of an empty disk is a few hundred kibibytes.
