@@ -48,7 +48,10 @@ pub enum AccessError {
     #[error("the owner of session {session} has failed; starting hostler again repairs the session")]
     OwnerGone { session: SessionId },
     #[error("session {session} could not be removed: {failures}", failures = list(.failures))]
-    Cleanup { session: SessionId, failures: Vec<CleanupFailure> },
+    Cleanup {
+        session: SessionId,
+        failures: Vec<CleanupFailure>,
+    },
     #[error("hostler is shutting down")]
     ShuttingDown,
 }
@@ -63,7 +66,11 @@ pub struct CleanupFailure {
 }
 
 fn list(failures: &[CleanupFailure]) -> String {
-    failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    failures
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 impl From<store::Error> for AccessError {

@@ -34,7 +34,14 @@ pub struct EventStream {
 impl EventStream {
     pub(crate) fn new(session: SessionId, store: Store, hub: Arc<Hub>, after: u64) -> Self {
         let position = hub.position_after(after);
-        Self { session, store, hub, position, page: VecDeque::new(), previewed: HashSet::new() }
+        Self {
+            session,
+            store,
+            hub,
+            position,
+            page: VecDeque::new(),
+            previewed: HashSet::new(),
+        }
     }
 
     /// The next item; nothing after the session's last event, or when the session was removed or hostler shuts down.
@@ -57,7 +64,11 @@ impl EventStream {
                 }
                 Read::Behind => {
                     self.previewed.clear();
-                    let query = Query { after: self.position.seq(), limit: PAGE, types: &[] };
+                    let query = Query {
+                        after: self.position.seq(),
+                        limit: PAGE,
+                        types: &[],
+                    };
                     self.page = self.store.events(&self.session, query).await?.into();
                     if self.page.is_empty() && self.hub.is_behind(&self.position) {
                         // The log is shorter than the hub says: the session was removed under the reader.

@@ -5,8 +5,7 @@
 
 use crate::events::Item;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use store::LoggedEvent;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use wire::{Body, Preview};
 
@@ -73,31 +72,34 @@ impl Hub {
             ended,
             closed: false,
         };
-        Self { ring: Mutex::new(ring), places: watch::Sender::new(0) }
+        Self {
+            ring: Mutex::new(ring),
+            places: watch::Sender::new(0),
+        }
     }
 
     pub(crate) fn position_after(&self, seq: u64) -> Position {
         Position { seq, place: None }
     }
 
-    pub(crate) fn publish(&self, events: impl IntoIterator<Item = LoggedEvent>) {
+    /// Shows items to all readers, in this order.
+    pub(crate) fn show(&self, items: impl IntoIterator<Item = Item>) {
         let mut ring = self.ring();
-        for event in events {
-            ring.ended |= matches!(event.event.body, Body::SessionStatusTerminated);
-            let bytes = size(&event.event.body);
-            ring.push(Item::Event(Arc::new(event)), bytes);
-        }
-        self.announce(ring);
-    }
-
-    pub(crate) fn preview(&self, previews: impl IntoIterator<Item = Preview>) {
-        let mut ring = self.ring();
-        for preview in previews {
-            let bytes = match &preview {
-                Preview::EventStart { .. } => 0,
-                Preview::EventDelta { delta: wire::Delta::ContentDelta { content, .. }, .. } => content.text.len(),
+        for item in items {
+            let bytes = match &item {
+                Item::Event(event) => {
+                    ring.ended |= matches!(event.event.body, Body::SessionStatusTerminated);
+                    size(&event.event.body)
+                }
+                Item::Preview(preview) => match &**preview {
+                    Preview::EventStart { .. } => 0,
+                    Preview::EventDelta {
+                        delta: wire::Delta::ContentDelta { content, .. },
+                        ..
+                    } => content.text.len(),
+                },
             };
-            ring.push(Item::Preview(Arc::new(preview)), bytes);
+            ring.push(item, bytes);
         }
         self.announce(ring);
     }
@@ -131,7 +133,10 @@ impl Hub {
             None if position.seq < ring.left_seq => return Read::Behind,
             None => ring.place_after(position.seq),
         };
-        while let Some((item, _)) = usize::try_from(place - ring.first).ok().and_then(|at| ring.items.get(at)) {
+        while let Some((item, _)) = usize::try_from(place - ring.first)
+            .ok()
+            .and_then(|at| ring.items.get(at))
+        {
             place += 1;
             position.place = Some(place);
             match item {
@@ -156,7 +161,11 @@ impl Hub {
     pub(crate) async fn changed(&self, position: &Position) {
         let seen = position.place.unwrap_or(0);
         // The sender lives in `self`, so this ends only when there is something.
-        let _ = self.places.subscribe().wait_for(|places| *places > seen || *places == u64::MAX).await;
+        let _ = self
+            .places
+            .subscribe()
+            .wait_for(|places| *places > seen || *places == u64::MAX)
+            .await;
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
@@ -164,9 +173,14 @@ impl Hub {
     }
 
     fn announce(&self, ring: MutexGuard<'_, Ring>) {
-        let places = if ring.closed { u64::MAX } else { ring.first + ring.items.len() as u64 };
+        let places = if ring.closed {
+            u64::MAX
+        } else {
+            ring.first + ring.items.len() as u64
+        };
         drop(ring);
-        self.places.send_if_modified(|present| std::mem::replace(present, places.max(*present)) < places);
+        self.places
+            .send_if_modified(|present| std::mem::replace(present, places.max(*present)) < places);
     }
 }
 
@@ -179,7 +193,9 @@ impl Ring {
 
     fn shrink(&mut self, most_items: usize, most_bytes: usize) {
         while self.items.len() > most_items || (self.bytes > most_bytes && self.items.len() > 1) {
-            let Some((item, bytes)) = self.items.pop_front() else { break };
+            let Some((item, bytes)) = self.items.pop_front() else {
+                break;
+            };
             self.bytes -= bytes;
             self.first += 1;
             if let Item::Event(event) = item {
@@ -190,7 +206,10 @@ impl Ring {
 
     /// The place after the event `seq`, previews of what follows it included.
     fn place_after(&self, seq: u64) -> u64 {
-        let at = self.items.iter().rposition(|(item, _)| matches!(item, Item::Event(event) if event.seq <= seq));
+        let at = self
+            .items
+            .iter()
+            .rposition(|(item, _)| matches!(item, Item::Event(event) if event.seq <= seq));
         self.first + at.map_or(0, |at| at as u64 + 1)
     }
 }
@@ -200,7 +219,10 @@ fn size(body: &Body) -> usize {
     match body {
         Body::UserMessage { content }
         | Body::AgentMessage { content }
-        | Body::AgentToolResult { content: Some(content), .. } => content.iter().map(block_size).sum(),
+        | Body::AgentToolResult {
+            content: Some(content),
+            ..
+        } => content.iter().map(block_size).sum(),
         Body::AgentToolUse { input, .. } => serde_json::to_string(input).map_or(0, |text| text.len()),
         _ => 256,
     }

@@ -3,13 +3,27 @@
 //! What comes in is stored before it is acted on; what comes out is stored before it is shown and before the guest may
 //! forget it. Whatever a runtime, a guest or an agent does ends at worst its own session.
 
+mod conclusion;
+mod entry;
 mod error;
 mod events;
 mod hub;
+mod message;
 mod network;
+mod owner;
+mod permission;
+mod place;
+mod reclaim;
+mod record;
+mod retry;
+mod runtime;
 mod sessions;
 mod settings;
+mod start;
 mod summary;
+mod tasks;
+mod transcript;
+mod translate;
 
 pub use error::{AccessError, CleanupFailure, CreateError, SendError, StartError};
 pub use events::{EventStream, Item};

@@ -1,17 +1,33 @@
-//! What can be asked of sessions.
+//! What can be asked of sessions, and who is asked: each session's entry has what readers share and, once something is
+//! to be done, the owner.
 
-use crate::{AccessError, CreateError, EventStream, Network, SendError, Settings, StartError, Summary};
+use crate::entry::Entry;
+use crate::owner::{Command, End};
+use crate::{
+    AccessError, CreateError, EventStream, Network, SendError, Settings, StartError, Summary, message, owner,
+    reclaim, record, summary,
+};
 use domain::{Cost, EventId, Limits, SessionId};
-use std::sync::Arc;
+use futures_util::future::join_all;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use store::Store;
+use tokio::sync::oneshot;
 use wire::{ContentBlock, SessionError, StopReason};
 
-/// A handle to all sessions of a store; cheap to clone.
+/// A handle to all sessions of a store; cheap to clone. When the last one is dropped without
+/// [`shutdown`](Self::shutdown), everything stops where it is, as if the process had been killed.
 #[derive(Clone)]
 pub struct Control {
-    #[expect(dead_code, reason = "the owners use them")]
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     parts: Arc<Parts>,
+    entries: Mutex<HashMap<SessionId, Arc<Entry>>>,
+    closing: AtomicBool,
 }
 
 pub struct Parts {
@@ -45,11 +61,11 @@ pub enum Runtime {
 }
 
 /// Why a session is not working.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Idle {
     /// Nothing before its first turn and after its end.
     pub stop_reason: Option<StopReason>,
-    /// What went wrong in the last turn.
+    /// What ended the last turn before it was done.
     pub error: Option<SessionError>,
     /// No turn comes any more.
     pub terminated: bool,
@@ -58,60 +74,165 @@ pub struct Idle {
 impl Control {
     /// Takes over the store: what a dead instance left running is ended, and each session's log says what was cut.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
-        Ok(Self { parts: Arc::new(parts) })
+        reclaim::reclaim(&parts).await?;
+        let shared = Shared {
+            parts: Arc::new(parts),
+            entries: Mutex::default(),
+            closing: AtomicBool::new(false),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// A new idle session. Its sandbox starts with the first message.
-    pub async fn create(&self, _new: NewSession) -> Result<SessionId, CreateError> {
-        unimplemented!()
+    pub async fn create(&self, new: NewSession) -> Result<SessionId, CreateError> {
+        if self.shared.closing.load(Ordering::Acquire) {
+            return Err(CreateError::ShuttingDown);
+        }
+        let id = SessionId::random();
+        let row = record::row(&id, new)?;
+        let row = self
+            .shared
+            .parts
+            .store
+            .create_session(row)
+            .await
+            .map_err(CreateError::Store)?;
+        let entry = Arc::new(Entry::new(&row, true));
+        self.entries().insert(id.clone(), entry);
+        Ok(id)
     }
 
     /// Stores a message and has the agent act on it, after what it is doing and what waits already.
-    pub async fn send(&self, _id: &SessionId, _content: Vec<ContentBlock>) -> Result<EventId, SendError> {
-        unimplemented!()
+    pub async fn send(&self, id: &SessionId, content: Vec<ContentBlock>) -> Result<EventId, SendError> {
+        message::admit(&content, self.shared.parts.settings.bounds.message_bytes)?;
+        let entry = self.entry(id).await?;
+        if entry.is_terminated() {
+            return Err(SendError::Terminated { session: id.clone() });
+        }
+        self.ask(&entry, id, |reply| Command::Send { content, reply })
+            .await?
     }
 
-    /// Ends the present turn. Does nothing to a session that is idle.
-    pub async fn interrupt(&self, _id: &SessionId) -> Result<(), SendError> {
-        unimplemented!()
+    /// Ends the present turn; messages that wait come after it. Does nothing to a session that is idle.
+    pub async fn interrupt(&self, id: &SessionId) -> Result<(), SendError> {
+        let entry = self.entry(id).await?;
+        if !entry.is_busy() {
+            return Ok(());
+        }
+        self.ask(&entry, id, |reply| Command::Interrupt { reply }).await?
     }
 
     /// The log after an event's number (0 for all of it), and then what comes.
-    pub async fn events(&self, _id: &SessionId, _after: u64) -> Result<EventStream, AccessError> {
-        unimplemented!()
+    pub async fn events(&self, id: &SessionId, after: u64) -> Result<EventStream, AccessError> {
+        let entry = self.entry(id).await?;
+        Ok(EventStream::new(
+            id.clone(),
+            self.shared.parts.store.clone(),
+            entry.hub().clone(),
+            after,
+        ))
     }
 
     /// Waits until the session has nothing to do.
-    pub async fn wait_idle(&self, _id: &SessionId) -> Result<Idle, AccessError> {
-        unimplemented!()
+    pub async fn wait_idle(&self, id: &SessionId) -> Result<Idle, AccessError> {
+        self.entry(id).await?.wait_idle(id).await
     }
 
-    pub async fn summary(&self, _id: &SessionId) -> Result<Summary, AccessError> {
-        unimplemented!()
+    pub async fn summary(&self, id: &SessionId) -> Result<Summary, AccessError> {
+        Ok(summary::read(&self.shared.parts.store, id).await?)
     }
 
     /// Ends the runtime and the sandbox; the row, the log and the files stay. The session takes no more messages.
-    pub async fn stop(&self, _id: &SessionId) -> Result<(), AccessError> {
-        unimplemented!()
+    pub async fn stop(&self, id: &SessionId) -> Result<(), AccessError> {
+        let entry = self.entry(id).await?;
+        if entry.is_terminated() {
+            return Ok(());
+        }
+        self.ask(&entry, id, |reply| Command::End {
+            how: End::Stop,
+            reply,
+        })
+        .await?
     }
 
     /// Stops the session and removes its files, its log and its row.
-    pub async fn remove(&self, _id: &SessionId) -> Result<(), AccessError> {
-        unimplemented!()
+    pub async fn remove(&self, id: &SessionId) -> Result<(), AccessError> {
+        let entry = self.entry(id).await?;
+        if entry.is_terminated() {
+            owner::remove(&self.shared.parts, id).await?;
+            entry.hub().close();
+        } else {
+            self.ask(&entry, id, |reply| Command::End {
+                how: End::Remove,
+                reply,
+            })
+            .await??;
+        }
+        self.entries().remove(id);
+        Ok(())
     }
 
     /// All sessions, the newest first.
     pub async fn sessions(&self) -> Result<Vec<store::Session>, AccessError> {
-        unimplemented!()
+        Ok(self.shared.parts.store.sessions().await?)
     }
 
-    pub async fn session(&self, _id: &SessionId) -> Result<store::Session, AccessError> {
-        unimplemented!()
+    pub async fn session(&self, id: &SessionId) -> Result<store::Session, AccessError> {
+        Ok(self.shared.parts.store.session(id).await?)
     }
 
-    /// Ends every runtime and sandbox and waits for that until the deadline. Sessions that were working get an error
-    /// and are idle. Whatever is left then is reclaimed by the next start.
-    pub async fn shutdown(&self, _deadline: Duration) {
-        unimplemented!()
+    /// Ends every runtime and sandbox and all readers, and waits for that until the deadline. Sessions that were
+    /// working get an error and are idle. What is not ended by then is reclaimed by the next start.
+    pub async fn shutdown(&self, deadline: Duration) {
+        self.shared.closing.store(true, Ordering::Release);
+        let entries: Vec<_> = self.entries().drain().collect();
+        let ended = join_all(entries.iter().map(|(id, entry)| async move {
+            if let Err(error) = entry.shut_down().await {
+                tracing::warn!(session = %id, %error, "a session did not end cleanly");
+            }
+        }));
+        if tokio::time::timeout(deadline, ended).await.is_err() {
+            tracing::warn!(
+                ?deadline,
+                "not every session ended in time; the next start ends the rest"
+            );
+        }
+    }
+
+    /// Has the session's owner do something, starting one if there is none.
+    async fn ask<T>(
+        &self,
+        entry: &Entry,
+        id: &SessionId,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, AccessError> {
+        let (reply, answer) = oneshot::channel();
+        entry.tell(&self.shared.parts, id, command(reply)).await?;
+        answer
+            .await
+            .map_err(|_| AccessError::OwnerGone { session: id.clone() })
+    }
+
+    async fn entry(&self, id: &SessionId) -> Result<Arc<Entry>, AccessError> {
+        if self.shared.closing.load(Ordering::Acquire) {
+            return Err(AccessError::ShuttingDown);
+        }
+        if let Some(entry) = self.entries().get(id) {
+            return Ok(entry.clone());
+        }
+        let row = self.shared.parts.store.session(id).await?;
+        let idle = summary::idle(&self.shared.parts.store, &row).await?;
+        let entry = Entry::new(&row, false).with_idle(idle);
+        Ok(self
+            .entries()
+            .entry(id.clone())
+            .or_insert_with(|| Arc::new(entry))
+            .clone())
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Entry>>> {
+        self.shared.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

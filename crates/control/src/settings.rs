@@ -53,14 +53,19 @@ impl Default for RuntimeTemplate {
             ("USER", "agent"),
             ("LOGNAME", "agent"),
             ("SHELL", "/bin/bash"),
-            ("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"),
+            (
+                "PATH",
+                "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
+            ),
             ("LANG", "C.UTF-8"),
             ("TERM", "dumb"),
         ];
         Self {
             program: "/.hostler/hostler-agent".to_owned(),
             arguments: arguments.map(str::to_owned).to_vec(),
-            environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            environment: environment
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
             token_variable: "ANTHROPIC_API_KEY".to_owned(),
             directory: "/workspace".to_owned(),
         }
@@ -84,6 +89,8 @@ pub struct Deadlines {
     pub settle: Duration,
     /// Destroying a sandbox.
     pub destroy: Duration,
+    /// A full disk, before a session that cannot store what its agent does is stopped.
+    pub store: Duration,
 }
 
 impl Default for Deadlines {
@@ -96,6 +103,7 @@ impl Default for Deadlines {
             reconnect: Duration::from_secs(30),
             settle: Duration::from_secs(2),
             destroy: Duration::from_secs(30),
+            store: Duration::from_secs(60),
         }
     }
 }
@@ -111,6 +119,9 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { message_bytes: 24 << 20, queued_messages: 100 }
+        Self {
+            message_bytes: 24 << 20,
+            queued_messages: 100,
+        }
     }
 }

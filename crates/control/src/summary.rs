@@ -1,8 +1,12 @@
 //! What a session came to: read from its log and from the ledger of model calls.
 
-use domain::{Cost, SessionStatus, Usage};
+use crate::Idle;
+use domain::{Cost, SessionId, SessionStatus, Usage};
 use std::time::Duration;
-use wire::{SessionError, StopReason};
+use store::{LoggedEvent, Query, Session, Store};
+use wire::{Body, ContentBlock, RetryStatus, SessionError, StopReason};
+
+const PAGE: u32 = 512;
 
 #[derive(Debug, Clone)]
 pub struct Summary {
@@ -11,7 +15,7 @@ pub struct Summary {
     pub stop_reason: Option<StopReason>,
     /// The agent's last text of the last turn.
     pub result_text: Option<String>,
-    /// The last turn's error.
+    /// What ended the last turn before it was done.
     pub error: Option<SessionError>,
     pub usage: Usage,
     /// Nothing where a model without a list price was used.
@@ -20,4 +24,135 @@ pub struct Summary {
     pub turns: u64,
     /// Time in which the session was running.
     pub duration: Duration,
+}
+
+pub(crate) async fn read(store: &Store, id: &SessionId) -> Result<Summary, store::Error> {
+    let row = store.session(id).await?;
+    let (idle, result_text, sums, turns, duration) = tokio::try_join!(
+        idle(store, &row),
+        result_text(store, id),
+        store.model_call_sums(id),
+        store.event_count(id, "span.model_request_start"),
+        active(store, id),
+    )?;
+    Ok(Summary {
+        status: row.status,
+        stop_reason: idle.stop_reason,
+        result_text,
+        error: idle.error,
+        usage: sums.usage,
+        list_cost: sums.list_cost(),
+        turns,
+        duration,
+    })
+}
+
+/// Why the session stopped last, and what went wrong in its last turn.
+pub(crate) async fn idle(store: &Store, row: &Session) -> Result<Idle, store::Error> {
+    let terminated = row.status == SessionStatus::Terminated;
+    if row.status != SessionStatus::Idle {
+        return Ok(Idle {
+            terminated,
+            ..Idle::default()
+        });
+    }
+    let stopped = store.last_event(&row.id, "session.status_idle").await?;
+    let stop_reason = stopped.and_then(|logged| match logged.event.body {
+        Body::SessionStatusIdle { stop_reason, .. } => Some(stop_reason),
+        _ => None,
+    });
+    let began = turn_began(store, &row.id).await?;
+    let error = store
+        .last_event(&row.id, "session.error")
+        .await?
+        .filter(|logged| logged.seq > began);
+    let error = error.and_then(|logged| match logged.event.body {
+        Body::SessionError { error } if error.retry_status != RetryStatus::Retrying => Some(error),
+        _ => None,
+    });
+    Ok(Idle {
+        stop_reason,
+        error,
+        terminated,
+    })
+}
+
+/// The number of the message that the last turn began with.
+async fn turn_began(store: &Store, id: &SessionId) -> Result<u64, store::Error> {
+    Ok(store
+        .last_event(id, "session.status_running")
+        .await?
+        .map_or(0, |logged| logged.seq))
+}
+
+async fn result_text(store: &Store, id: &SessionId) -> Result<Option<String>, store::Error> {
+    let began = turn_began(store, id).await?;
+    let last = store
+        .last_event(id, "agent.message")
+        .await?
+        .filter(|logged| logged.seq > began);
+    Ok(last.and_then(|logged| match logged.event.body {
+        Body::AgentMessage { content } => Some(
+            content
+                .iter()
+                .filter_map(ContentBlock::as_text)
+                .collect::<Vec<_>>()
+                .join("\n"),
+        ),
+        _ => None,
+    }))
+}
+
+/// Time in which the session was running: from each start to the stop after it. A turn that is under way, or that was
+/// cut, counts up to the last event.
+pub(crate) async fn active(store: &Store, id: &SessionId) -> Result<Duration, store::Error> {
+    let types = [
+        "session.status_running",
+        "session.status_idle",
+        "session.status_terminated",
+    ]
+    .map(str::to_owned);
+    let (mut after, mut active) = (0, time::Duration::ZERO);
+    let mut began: Option<LoggedEvent> = None;
+    loop {
+        let page = store
+            .events(
+                id,
+                Query {
+                    after,
+                    limit: PAGE,
+                    types: &types,
+                },
+            )
+            .await?;
+        let Some(last) = page.last() else { break };
+        after = last.seq;
+        for logged in page {
+            match (&logged.event.body, &began) {
+                (Body::SessionStatusRunning, None) => began = Some(logged),
+                (Body::SessionStatusRunning, Some(_)) | (_, None) => {}
+                (_, Some(start)) => {
+                    active += logged.created_at - start.created_at;
+                    began = None;
+                }
+            }
+        }
+    }
+    if let Some(start) = began {
+        let last_seq = store.session(id).await?.last_seq;
+        let last = store
+            .events(
+                id,
+                Query {
+                    after: last_seq.saturating_sub(1),
+                    limit: 1,
+                    types: &[],
+                },
+            )
+            .await?;
+        active += last
+            .first()
+            .map_or(time::Duration::ZERO, |last| last.created_at - start.created_at);
+    }
+    Ok(Duration::try_from(active).unwrap_or_default())
 }

@@ -13,14 +13,20 @@ pub enum OpenError {
     #[error("the database {path} was written by a newer hostler (schema {found}, this one knows {known}): use that version or another data directory", path = path.display())]
     Newer { path: PathBuf, found: i64, known: i64 },
     #[error("cannot migrate the database {path} to schema {version}", path = path.display())]
-    Migrate { path: PathBuf, version: i64, source: sqlx::Error },
+    Migrate {
+        path: PathBuf,
+        version: i64,
+        source: sqlx::Error,
+    },
     #[error("cannot record this instance in the database")]
     Record(#[from] Error),
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the disk of the data directory is full: nothing of this was stored, and nothing stored before is lost")]
+    #[error(
+        "the disk of the data directory is full: nothing of this was stored, and nothing stored before is lost"
+    )]
     DiskFull,
     #[error("session {session} has a new owner: epoch {epoch} is over")]
     Fenced { session: SessionId, epoch: u64 },
@@ -29,9 +35,18 @@ pub enum Error {
     #[error("there is no sandbox {sandbox}")]
     NoSandbox { sandbox: SandboxId },
     #[error("sandbox {sandbox} cannot go from {from:?} to {to:?}")]
-    SandboxMove { sandbox: SandboxId, from: SandboxState, to: SandboxState },
+    SandboxMove {
+        sandbox: SandboxId,
+        from: SandboxState,
+        to: SandboxState,
+    },
     #[error("process {process} of session {session} goes on with line {got}, but line {expected} is next")]
-    LineGap { session: SessionId, process: String, expected: u64, got: u64 },
+    LineGap {
+        session: SessionId,
+        process: String,
+        expected: u64,
+        got: u64,
+    },
     #[error("the store is closed")]
     Closed,
     #[error("{what} in the database cannot be read: {reason}")]
@@ -39,7 +54,10 @@ pub enum Error {
     #[error("{what} cannot be written as JSON: {reason}")]
     Unwritable { what: &'static str, reason: String },
     #[error("the database failed at {operation}")]
-    Database { operation: &'static str, source: sqlx::Error },
+    Database {
+        operation: &'static str,
+        source: sqlx::Error,
+    },
     /// A commit that failed for everything in it.
     #[error("the database could not commit: {reason}")]
     Commit { reason: String },
@@ -49,13 +67,22 @@ pub enum Error {
 const DISK_FULL: [&str; 2] = ["13", "4874"];
 
 pub(crate) fn is_disk_full(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| DISK_FULL.contains(&&*code))
+    error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .is_some_and(|code| DISK_FULL.contains(&&*code))
 }
 
 impl Error {
     /// For `map_err`: names the operation, and tells a full disk apart.
     pub(crate) fn at(operation: &'static str) -> impl Fn(sqlx::Error) -> Self {
-        move |source| if is_disk_full(&source) { Self::DiskFull } else { Self::Database { operation, source } }
+        move |source| {
+            if is_disk_full(&source) {
+                Self::DiskFull
+            } else {
+                Self::Database { operation, source }
+            }
+        }
     }
 
     pub(crate) fn corrupt(what: impl Into<String>) -> impl FnOnce(String) -> Self {

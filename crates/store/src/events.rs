@@ -4,6 +4,7 @@
 //! are stored once: the number of the last accepted line is kept with them, in the same commit.
 
 use crate::moment::{from_micros, now, to_micros};
+use crate::sandboxes::{self, SandboxChange};
 use crate::sessions::check_epoch;
 use crate::{Error, Store};
 use domain::{SessionId, SessionStatus};
@@ -35,12 +36,34 @@ pub struct Append {
     pub status: Option<SessionStatus>,
     /// Numbers of queued events that are acted on from now.
     pub processed: Vec<u64>,
+    pub sandbox: Option<SandboxChange>,
+    /// A process that is about to be started; its name must be new in the session.
+    pub process: Option<String>,
 }
 
 impl Append {
     pub fn new(session: SessionId, epoch: u64, events: impl IntoIterator<Item = Event>) -> Self {
-        let events = events.into_iter().map(|event| NewEvent { event, line: None }).collect();
-        Self { session, epoch, events, lines: None, status: None, processed: Vec::new() }
+        let events = events
+            .into_iter()
+            .map(|event| NewEvent { event, line: None })
+            .collect();
+        Self {
+            events,
+            ..Self::nothing(session, epoch)
+        }
+    }
+
+    fn nothing(session: SessionId, epoch: u64) -> Self {
+        Self {
+            session,
+            epoch,
+            events: Vec::new(),
+            lines: None,
+            status: None,
+            processed: Vec::new(),
+            sandbox: None,
+            process: None,
+        }
     }
 }
 
@@ -78,7 +101,8 @@ pub struct Query<'a> {
 impl Store {
     pub async fn append(&self, append: Append) -> Result<Appended, Error> {
         let encoded = encode_all(append.events.iter().map(|new| &new.event))?;
-        self.write(move |connection| Box::pin(insert_all(connection, append, encoded))).await
+        self.write(move |connection| Box::pin(insert_all(connection, append, encoded)))
+            .await
     }
 
     /// Events in the order of the log. The answer may be shorter than the limit; only an empty one is the end.
@@ -86,7 +110,9 @@ impl Store {
         let mut sql = QueryBuilder::<Sqlite>::new(
             "SELECT seq, id, body, created_at, processed_at FROM events WHERE session_id = ",
         );
-        sql.push_bind(session.as_str()).push(" AND seq > ").push_bind(query.after as i64);
+        sql.push_bind(session.as_str())
+            .push(" AND seq > ")
+            .push_bind(query.after as i64);
         if !query.types.is_empty() {
             sql.push(" AND type IN (");
             let mut list = sql.separated(", ");
@@ -136,6 +162,18 @@ impl Store {
         row.map(|row| logged_event(session, &row)).transpose()
     }
 
+    /// How many events of a type there are.
+    pub async fn event_count(&self, session: &SessionId, kind: &str) -> Result<u64, Error> {
+        let count: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM events WHERE session_id = $1 AND type = $2")
+                .bind(session.as_str())
+                .bind(kind)
+                .fetch_one(self.readers())
+                .await
+                .map_err(Error::at("counting events"))?;
+        Ok(count as u64)
+    }
+
     /// The last accepted output line of a process; 0 if there is none.
     pub async fn last_line(&self, session: &SessionId, process: &str) -> Result<u64, Error> {
         let last: Option<i64> =
@@ -148,8 +186,8 @@ impl Store {
         Ok(last.unwrap_or(0) as u64)
     }
 
-    /// How many processes of this session had output accepted.
-    pub async fn processes_with_output(&self, session: &SessionId) -> Result<u64, Error> {
+    /// How many processes the session has had.
+    pub async fn process_count(&self, session: &SessionId) -> Result<u64, Error> {
         let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runtime_lines WHERE session_id = $1")
             .bind(session.as_str())
             .fetch_one(self.readers())
@@ -160,14 +198,14 @@ impl Store {
 }
 
 /// An event's columns, made before the writer is asked.
-pub(crate) struct Encoded {
+struct Encoded {
     id: String,
     kind: String,
     body: String,
     processed_at: Option<i64>,
 }
 
-pub(crate) fn encode_all<'a>(events: impl IntoIterator<Item = &'a Event>) -> Result<Vec<Encoded>, Error> {
+fn encode_all<'a>(events: impl IntoIterator<Item = &'a Event>) -> Result<Vec<Encoded>, Error> {
     events
         .into_iter()
         .map(|event| {
@@ -181,16 +219,18 @@ pub(crate) fn encode_all<'a>(events: impl IntoIterator<Item = &'a Event>) -> Res
         .collect()
 }
 
-pub(crate) fn logged(events: Vec<Event>, first: u64, created_at: OffsetDateTime) -> Vec<LoggedEvent> {
-    (first..).zip(events).map(|(seq, event)| LoggedEvent { seq, created_at, event }).collect()
-}
-
 async fn insert_all(
     connection: &mut SqliteConnection,
     append: Append,
     encoded: Vec<Encoded>,
 ) -> Result<Appended, Error> {
     let mut seq = check_epoch(connection, &append.session, append.epoch).await?;
+    if let Some(change) = &append.sandbox {
+        sandboxes::apply(connection, &append.session, change).await?;
+    }
+    if let Some(process) = &append.process {
+        begin_process(connection, &append.session, process).await?;
+    }
     let accepted = match &append.lines {
         Some(lines) => advance(connection, &append.session, lines).await?,
         None => 0,
@@ -204,7 +244,11 @@ async fn insert_all(
         }
         seq += 1;
         insert(connection, &append.session, seq, columns, micros).await?;
-        events.push(LoggedEvent { seq, created_at, event: new.event });
+        events.push(LoggedEvent {
+            seq,
+            created_at,
+            event: new.event,
+        });
     }
     for queued in append.processed {
         sqlx::query(
@@ -230,8 +274,26 @@ async fn insert_all(
     Ok(Appended { events })
 }
 
+async fn begin_process(
+    connection: &mut SqliteConnection,
+    session: &SessionId,
+    process: &str,
+) -> Result<(), Error> {
+    sqlx::query("INSERT INTO runtime_lines (session_id, process, last_line) VALUES ($1, $2, 0)")
+        .bind(session.as_str())
+        .bind(process)
+        .execute(connection)
+        .await
+        .map_err(Error::at("recording a process"))
+        .map(|_| ())
+}
+
 /// Accepts lines; answers the last one that was accepted before.
-async fn advance(connection: &mut SqliteConnection, session: &SessionId, lines: &Lines) -> Result<u64, Error> {
+async fn advance(
+    connection: &mut SqliteConnection,
+    session: &SessionId,
+    lines: &Lines,
+) -> Result<u64, Error> {
     let before: Option<i64> =
         sqlx::query_scalar("SELECT last_line FROM runtime_lines WHERE session_id = $1 AND process = $2")
             .bind(session.as_str())
@@ -242,7 +304,12 @@ async fn advance(connection: &mut SqliteConnection, session: &SessionId, lines: 
     let before = before.unwrap_or(0) as u64;
     if lines.first > before + 1 {
         let (session, process) = (session.clone(), lines.process.clone());
-        return Err(Error::LineGap { session, process, expected: before + 1, got: lines.first });
+        return Err(Error::LineGap {
+            session,
+            process,
+            expected: before + 1,
+            got: lines.first,
+        });
     }
     if lines.last > before {
         sqlx::query(
@@ -259,7 +326,7 @@ async fn advance(connection: &mut SqliteConnection, session: &SessionId, lines: 
     Ok(before)
 }
 
-pub(crate) async fn insert(
+async fn insert(
     connection: &mut SqliteConnection,
     session: &SessionId,
     seq: u64,
@@ -285,13 +352,22 @@ pub(crate) async fn insert(
 
 fn logged_event(session: &SessionId, row: &SqliteRow) -> Result<LoggedEvent, Error> {
     let seq = row.get::<i64, _>("seq");
-    let corrupt = |reason: String| Error::Corrupt { what: format!("event {seq} of session {session}"), reason };
+    let corrupt = |reason: String| Error::Corrupt {
+        what: format!("event {seq} of session {session}"),
+        reason,
+    };
     let id: &str = row.get("id");
     let body: &str = row.get("body");
     let event = Event {
-        id: id.parse().map_err(|error: domain::IdError| corrupt(error.to_string()))?,
+        id: id
+            .parse()
+            .map_err(|error: domain::IdError| corrupt(error.to_string()))?,
         processed_at: row.get::<Option<i64>, _>("processed_at").map(from_micros),
         body: serde_json::from_str(body).map_err(|error| corrupt(error.to_string()))?,
     };
-    Ok(LoggedEvent { seq: seq as u64, created_at: from_micros(row.get("created_at")), event })
+    Ok(LoggedEvent {
+        seq: seq as u64,
+        created_at: from_micros(row.get("created_at")),
+        event,
+    })
 }

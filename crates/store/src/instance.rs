@@ -47,7 +47,10 @@ impl Instance {
     pub fn open(directory: &Path) -> Result<Self, InstanceError> {
         let lock_path = directory.join(LOCK_FILE);
         make_directory(directory, &lock_path)?;
-        let wrong = |source| InstanceError::LockFile { path: lock_path.clone(), source };
+        let wrong = |source| InstanceError::LockFile {
+            path: lock_path.clone(),
+            source,
+        };
         let mut lock = File::options()
             .read(true)
             .write(true)
@@ -59,17 +62,29 @@ impl Instance {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(InstanceError::Taken { path: directory.to_owned(), pid: holder_pid(&mut lock) });
+                return Err(InstanceError::Taken {
+                    path: directory.to_owned(),
+                    pid: holder_pid(&mut lock),
+                });
             }
             Err(TryLockError::Error(source)) => return Err(wrong(source)),
         }
         let boot_id = boot_id();
         let id = InstanceId::random();
-        let holder = Holder { pid: std::process::id(), instance: id.clone(), boot_id: boot_id.clone() };
+        let holder = Holder {
+            pid: std::process::id(),
+            instance: id.clone(),
+            boot_id: boot_id.clone(),
+        };
         lock.set_len(0).map_err(wrong)?;
         let text = serde_json::to_string(&holder).unwrap_or_default();
         lock.write_all(text.as_bytes()).map_err(wrong)?;
-        Ok(Self { id, boot_id, directory: directory.to_owned(), _lock: lock })
+        Ok(Self {
+            id,
+            boot_id,
+            directory: directory.to_owned(),
+            _lock: lock,
+        })
     }
 
     /// Of this start; every start has its own.
@@ -89,14 +104,23 @@ impl Instance {
 
 /// Makes the directory private. One that holds something else is left alone: it may be shared for a reason.
 fn make_directory(path: &Path, lock_path: &Path) -> Result<(), InstanceError> {
-    let wrong = |source| InstanceError::Directory { path: path.to_owned(), source };
+    let wrong = |source| InstanceError::Directory {
+        path: path.to_owned(),
+        source,
+    };
     if path.is_dir() {
         let empty = path.read_dir().map_err(wrong)?.next().is_none();
         if !empty && !lock_path.exists() {
-            return Err(InstanceError::NotOurs { path: path.to_owned() });
+            return Err(InstanceError::NotOurs {
+                path: path.to_owned(),
+            });
         }
     }
-    DirBuilder::new().recursive(true).mode(PRIVATE_DIRECTORY).create(path).map_err(wrong)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(PRIVATE_DIRECTORY)
+        .create(path)
+        .map_err(wrong)?;
     let mode = path.metadata().map_err(wrong)?.permissions().mode() & 0o7777;
     if mode != PRIVATE_DIRECTORY {
         std::fs::set_permissions(path, Permissions::from_mode(PRIVATE_DIRECTORY)).map_err(wrong)?;
@@ -106,7 +130,9 @@ fn make_directory(path: &Path, lock_path: &Path) -> Result<(), InstanceError> {
 
 fn holder_pid(lock: &mut File) -> String {
     let mut text = String::new();
-    let read = lock.rewind().and_then(|()| lock.take(4096).read_to_string(&mut text));
+    let read = lock
+        .rewind()
+        .and_then(|()| lock.take(4096).read_to_string(&mut text));
     let holder = read.ok().and_then(|_| serde_json::from_str::<Holder>(&text).ok());
     holder.map_or_else(|| "unknown".to_owned(), |holder| holder.pid.to_string())
 }
@@ -127,7 +153,9 @@ mod tests {
         let path = parent.path().join("data");
         let first = Instance::open(&path).unwrap();
         let error = Instance::open(&path).unwrap_err();
-        assert!(matches!(error, InstanceError::Taken { ref pid, .. } if *pid == std::process::id().to_string()));
+        assert!(
+            matches!(error, InstanceError::Taken { ref pid, .. } if *pid == std::process::id().to_string())
+        );
         let id = first.id().clone();
         drop(first);
         assert_ne!(*Instance::open(&path).unwrap().id(), id);
@@ -148,9 +176,18 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         std::fs::set_permissions(parent.path(), Permissions::from_mode(0o755)).unwrap();
         std::fs::write(parent.path().join("photo.jpg"), "").unwrap();
-        assert!(matches!(Instance::open(parent.path()), Err(InstanceError::NotOurs { .. })));
-        assert_eq!(parent.path().metadata().unwrap().permissions().mode() & 0o7777, 0o755);
+        assert!(matches!(
+            Instance::open(parent.path()),
+            Err(InstanceError::NotOurs { .. })
+        ));
+        assert_eq!(
+            parent.path().metadata().unwrap().permissions().mode() & 0o7777,
+            0o755
+        );
         let file = parent.path().join("photo.jpg");
-        assert!(matches!(Instance::open(&file), Err(InstanceError::Directory { .. })));
+        assert!(matches!(
+            Instance::open(&file),
+            Err(InstanceError::Directory { .. })
+        ));
     }
 }

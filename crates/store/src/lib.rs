@@ -21,10 +21,12 @@ pub use error::{Error, OpenError};
 pub use events::{Append, Appended, Lines, LoggedEvent, NewEvent, Query};
 pub use instance::{Instance, InstanceError};
 pub use model_calls::{CallId, Closed, Outcome, Sums};
-pub use sandboxes::Sandbox;
+pub use sandboxes::{Sandbox, SandboxChange};
 pub use sessions::{NewSession, Session};
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -66,8 +68,14 @@ impl Store {
             .await
             .map_err(|source| OpenError::Database { path, source })?;
         let writer = writer::Writer::start(connection);
-        let store =
-            Self { inner: Arc::new(Inner { writer, readers, calls_closed: watch::Sender::new(0), instance }) };
+        let store = Self {
+            inner: Arc::new(Inner {
+                writer,
+                readers,
+                calls_closed: watch::Sender::new(0),
+                instance,
+            }),
+        };
         store.record_instance().await?;
         Ok(store)
     }

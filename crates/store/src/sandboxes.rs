@@ -4,12 +4,11 @@
 //! between states are `domain`'s.
 
 use crate::moment::{now, to_micros};
-use crate::sessions::check_epoch;
 use crate::{Error, Store};
 use domain::{InstanceId, SandboxId, SandboxState, SessionId};
 use serde_json::Value;
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
 use time::OffsetDateTime;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -22,72 +21,11 @@ pub struct Sandbox {
 }
 
 impl Store {
-    /// Records a sandbox that is about to be built as the session's present one.
-    pub async fn begin_sandbox(
-        &self,
-        session: &SessionId,
-        epoch: u64,
-        sandbox: &SandboxId,
-        view_started_at: OffsetDateTime,
-    ) -> Result<(), Error> {
-        let (session, sandbox) = (session.clone(), sandbox.clone());
-        let instance = self.instance().id().to_string();
-        self.write(move |connection| {
-            Box::pin(async move {
-                check_epoch(connection, &session, epoch).await?;
-                sqlx::query(
-                    "INSERT INTO sandboxes (id, session_id, instance_id, state, created_at, updated_at) \
-                     VALUES ($1, $2, $3, 'starting', $4, $4)",
-                )
-                .bind(sandbox.as_str())
-                .bind(session.as_str())
-                .bind(instance)
-                .bind(to_micros(now()))
-                .execute(&mut *connection)
-                .await
-                .map_err(Error::at("recording a sandbox"))?;
-                sqlx::query("UPDATE sessions SET sandbox_id = $2, view_started_at = $3 WHERE id = $1")
-                    .bind(session.as_str())
-                    .bind(sandbox.as_str())
-                    .bind(to_micros(view_started_at))
-                    .execute(connection)
-                    .await
-                    .map_err(Error::at("recording a session's sandbox"))
-                    .map(|_| ())
-            })
-        })
-        .await
-    }
-
     /// Moves a sandbox to a state; to the one it is in already changes nothing.
     pub async fn set_sandbox_state(&self, id: &SandboxId, to: SandboxState) -> Result<(), Error> {
         let id = id.clone();
-        self.write(move |connection| {
-            Box::pin(async move {
-                let found: Option<String> = sqlx::query_scalar("SELECT state FROM sandboxes WHERE id = $1")
-                    .bind(id.as_str())
-                    .fetch_optional(&mut *connection)
-                    .await
-                    .map_err(Error::at("reading a sandbox"))?;
-                let Some(found) = found else { return Err(Error::NoSandbox { sandbox: id }) };
-                let from = state(&id, &found)?;
-                if from == to {
-                    return Ok(());
-                }
-                if !from.may_become(to) {
-                    return Err(Error::SandboxMove { sandbox: id, from, to });
-                }
-                sqlx::query("UPDATE sandboxes SET state = $2, updated_at = $3 WHERE id = $1")
-                    .bind(id.as_str())
-                    .bind(state_name(to))
-                    .bind(to_micros(now()))
-                    .execute(connection)
-                    .await
-                    .map_err(Error::at("moving a sandbox"))
-                    .map(|_| ())
-            })
-        })
-        .await
+        self.write(move |connection| Box::pin(async move { set_state(connection, &id, to).await }))
+            .await
     }
 
     /// Sandboxes that are not destroyed and were made by another instance. Called by the holder of the lock, so that
@@ -112,6 +50,89 @@ impl Store {
     }
 }
 
+/// A change of a session's sandbox that goes with an append.
+#[derive(Debug, Clone)]
+pub enum SandboxChange {
+    /// It is about to be built, and is the session's present one from now.
+    Begin {
+        id: SandboxId,
+        view_started_at: OffsetDateTime,
+    },
+    State {
+        id: SandboxId,
+        to: SandboxState,
+    },
+}
+
+pub(crate) async fn apply(
+    connection: &mut SqliteConnection,
+    session: &SessionId,
+    change: &SandboxChange,
+) -> Result<(), Error> {
+    match change {
+        SandboxChange::Begin { id, view_started_at } => {
+            begin(connection, session, id, *view_started_at).await
+        }
+        SandboxChange::State { id, to } => set_state(connection, id, *to).await,
+    }
+}
+
+async fn begin(
+    connection: &mut SqliteConnection,
+    session: &SessionId,
+    id: &SandboxId,
+    view_started_at: OffsetDateTime,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO sandboxes (id, session_id, instance_id, state, created_at, updated_at) \
+         SELECT $1, $2, instance_id, 'starting', $3, $3 FROM sessions WHERE id = $2",
+    )
+    .bind(id.as_str())
+    .bind(session.as_str())
+    .bind(to_micros(now()))
+    .execute(&mut *connection)
+    .await
+    .map_err(Error::at("recording a sandbox"))?;
+    sqlx::query("UPDATE sessions SET sandbox_id = $2, view_started_at = $3 WHERE id = $1")
+        .bind(session.as_str())
+        .bind(id.as_str())
+        .bind(to_micros(view_started_at))
+        .execute(connection)
+        .await
+        .map_err(Error::at("recording a session's sandbox"))
+        .map(|_| ())
+}
+
+async fn set_state(connection: &mut SqliteConnection, id: &SandboxId, to: SandboxState) -> Result<(), Error> {
+    let found: Option<String> = sqlx::query_scalar("SELECT state FROM sandboxes WHERE id = $1")
+        .bind(id.as_str())
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(Error::at("reading a sandbox"))?;
+    let Some(found) = found else {
+        return Err(Error::NoSandbox { sandbox: id.clone() });
+    };
+    let from = state(id, &found)?;
+    if from == to {
+        return Ok(());
+    }
+    if !from.may_become(to) {
+        return Err(Error::SandboxMove {
+            sandbox: id.clone(),
+            from,
+            to,
+        });
+    }
+    sqlx::query("UPDATE sandboxes SET state = $2, updated_at = $3 WHERE id = $1")
+        .bind(id.as_str())
+        .bind(state_name(to))
+        .bind(to_micros(now()))
+        .execute(connection)
+        .await
+        .map_err(Error::at("moving a sandbox"))
+        .map(|_| ())
+}
+
 fn state_name(state: SandboxState) -> String {
     match serde_json::to_value(state) {
         Ok(Value::String(name)) => name,
@@ -121,14 +142,18 @@ fn state_name(state: SandboxState) -> String {
 }
 
 fn state(id: &SandboxId, name: &str) -> Result<SandboxState, Error> {
-    serde_json::from_value(Value::from(name))
-        .map_err(|error| Error::Corrupt { what: format!("sandbox {id}"), reason: error.to_string() })
+    serde_json::from_value(Value::from(name)).map_err(|error| Error::Corrupt {
+        what: format!("sandbox {id}"),
+        reason: error.to_string(),
+    })
 }
 
 fn sandbox(row: &SqliteRow) -> Result<Sandbox, Error> {
     let text: String = row.get("id");
-    let corrupt =
-        |error: domain::IdError| Error::Corrupt { what: format!("sandbox {text}"), reason: error.to_string() };
+    let corrupt = |error: domain::IdError| Error::Corrupt {
+        what: format!("sandbox {text}"),
+        reason: error.to_string(),
+    };
     let id: SandboxId = text.parse().map_err(corrupt)?;
     Ok(Sandbox {
         session: row.get::<&str, _>("session_id").parse().map_err(corrupt)?,

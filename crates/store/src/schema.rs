@@ -12,28 +12,45 @@ pub(crate) async fn connect_and_migrate(
     options: &SqliteConnectOptions,
     path: &Path,
 ) -> Result<SqliteConnection, OpenError> {
-    let wrong = |source| OpenError::Database { path: path.to_owned(), source };
+    let wrong = |source| OpenError::Database {
+        path: path.to_owned(),
+        source,
+    };
     let mut connection = options.connect().await.map_err(wrong)?;
-    let found: i64 =
-        sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut connection).await.map_err(wrong)?;
+    let found: i64 = sqlx::query_scalar("PRAGMA user_version")
+        .fetch_one(&mut connection)
+        .await
+        .map_err(wrong)?;
     let known = STEPS.len() as i64;
     if found > known {
-        return Err(OpenError::Newer { path: path.to_owned(), found, known });
+        return Err(OpenError::Newer {
+            path: path.to_owned(),
+            found,
+            known,
+        });
     }
     for (version, step) in (1_i64..).zip(STEPS).skip(usize::try_from(found).unwrap_or(0)) {
-        apply(&mut connection, version, step).await.map_err(|source| OpenError::Migrate {
-            path: path.to_owned(),
-            version,
-            source,
-        })?;
+        apply(&mut connection, version, step)
+            .await
+            .map_err(|source| OpenError::Migrate {
+                path: path.to_owned(),
+                version,
+                source,
+            })?;
     }
     Ok(connection)
 }
 
-async fn apply(connection: &mut SqliteConnection, version: i64, step: &'static str) -> Result<(), sqlx::Error> {
+async fn apply(
+    connection: &mut SqliteConnection,
+    version: i64,
+    step: &'static str,
+) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin().await?;
     sqlx::raw_sql(step).execute(&mut *transaction).await?;
     // A pragma takes no parameter; the version is our own number.
-    sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA user_version = {version}"))).execute(&mut *transaction).await?;
+    sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA user_version = {version}")))
+        .execute(&mut *transaction)
+        .await?;
     transaction.commit().await
 }

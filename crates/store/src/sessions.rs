@@ -2,7 +2,6 @@
 //!
 //! A session has one owner at a time. Claiming it raises its epoch; whoever holds an older one can no longer append.
 
-use crate::events::{self, LoggedEvent};
 use crate::moment::{from_micros, now, to_micros};
 use crate::{Error, Store};
 use domain::{Limits, SandboxId, SessionId, SessionStatus};
@@ -13,7 +12,6 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use time::OffsetDateTime;
-use wire::Event;
 
 /// What a session is made with.
 #[derive(Debug, Clone)]
@@ -28,9 +26,6 @@ pub struct NewSession {
     pub egress_rules: Value,
     /// As `control` writes them: what only it reads.
     pub settings: Value,
-    /// The first events of the log.
-    pub events: Vec<Event>,
-    pub status: SessionStatus,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -55,39 +50,34 @@ pub struct Session {
 }
 
 impl Store {
-    /// A new session, owned by this instance with epoch 1, and its first events, in one commit.
-    pub async fn create_session(&self, new: NewSession) -> Result<Vec<LoggedEvent>, Error> {
+    /// A new idle session without events, owned by this instance with epoch 1.
+    pub async fn create_session(&self, new: NewSession) -> Result<Session, Error> {
         let instance = self.instance().id().to_string();
-        let limits = json(&new.limits, "limits")?;
-        let events = events::encode_all(&new.events)?;
-        let logged = self.write(move |connection| Box::pin(async move {
-            let created_at = now();
-            let micros = to_micros(created_at);
-            sqlx::query(
-                "INSERT INTO sessions (id, status, title, workspace_path, model, limits, egress_rules, settings, \
-                 instance_id, epoch, last_seq, created_at, updated_at) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $11, $11)",
-            )
-            .bind(new.id.as_str())
-            .bind(new.status.as_str())
-            .bind(new.title)
-            .bind(new.workspace.map(|path| path.as_os_str().as_bytes().to_vec()))
-            .bind(new.model)
-            .bind(limits)
-            .bind(new.egress_rules.to_string())
-            .bind(new.settings.to_string())
-            .bind(instance)
-            .bind(events.len() as i64)
-            .bind(micros)
-            .execute(&mut *connection)
-            .await
-            .map_err(Error::at("creating a session"))?;
-            for (seq, event) in (1..).zip(&events) {
-                events::insert(connection, &new.id, seq, event, micros).await?;
-            }
-            Ok(events::logged(new.events, 1, created_at))
-        }));
-        logged.await
+        let created_at = now();
+        let session = Session {
+            id: new.id,
+            status: SessionStatus::Idle,
+            title: new.title,
+            workspace: new.workspace,
+            model: new.model,
+            limits: new.limits,
+            egress_rules: new.egress_rules,
+            settings: new.settings,
+            sandbox: None,
+            view_started_at: None,
+            epoch: 1,
+            last_seq: 0,
+            created_at,
+            updated_at: created_at,
+        };
+        let limits = json(&session.limits, "limits")?;
+        self.write(move |connection| {
+            Box::pin(async move {
+                insert(connection, &session, &instance, limits).await?;
+                Ok(session)
+            })
+        })
+        .await
     }
 
     pub async fn session(&self, id: &SessionId) -> Result<Session, Error> {
@@ -96,7 +86,10 @@ impl Store {
             .fetch_optional(self.readers())
             .await
             .map_err(Error::at("reading a session"))?
-            .map_or_else(|| Err(Error::NoSession { session: id.clone() }), |row| session(&row))
+            .map_or_else(
+                || Err(Error::NoSession { session: id.clone() }),
+                |row| session(&row),
+            )
     }
 
     /// All sessions, the newest first.
@@ -135,7 +128,9 @@ impl Store {
                 .fetch_optional(connection)
                 .await
                 .map_err(Error::at("claiming a session"))?;
-                epoch.map(|epoch| epoch as u64).ok_or(Error::NoSession { session: id })
+                epoch
+                    .map(|epoch| epoch as u64)
+                    .ok_or(Error::NoSession { session: id })
             })
         })
         .await
@@ -156,17 +151,27 @@ impl Store {
                 ];
                 let mut removed = 0;
                 for statement in tables {
-                    let done = sqlx::query(statement).bind(id.as_str()).execute(&mut *connection).await;
+                    let done = sqlx::query(statement)
+                        .bind(id.as_str())
+                        .execute(&mut *connection)
+                        .await;
                     removed = done.map_err(Error::at("removing a session"))?.rows_affected();
                 }
-                if removed == 0 { Err(Error::NoSession { session: id }) } else { Ok(()) }
+                if removed == 0 {
+                    Err(Error::NoSession { session: id })
+                } else {
+                    Ok(())
+                }
             })
         })
         .await
     }
 
     pub(crate) async fn record_instance(&self) -> Result<(), Error> {
-        let (id, boot_id) = (self.instance().id().to_string(), self.instance().boot_id().to_owned());
+        let (id, boot_id) = (
+            self.instance().id().to_string(),
+            self.instance().boot_id().to_owned(),
+        );
         self.write(move |connection| {
             Box::pin(async move {
                 sqlx::query("INSERT INTO instances (id, boot_id, pid, started_at) VALUES ($1, $2, $3, $4)")
@@ -192,6 +197,33 @@ impl Store {
     }
 }
 
+async fn insert(
+    connection: &mut SqliteConnection,
+    session: &Session,
+    instance: &str,
+    limits: String,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO sessions (id, status, title, workspace_path, model, limits, egress_rules, settings, \
+         instance_id, epoch, last_seq, created_at, updated_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, 0, $10, $10)",
+    )
+    .bind(session.id.as_str())
+    .bind(session.status.as_str())
+    .bind(session.title.as_deref())
+    .bind(session.workspace.as_ref().map(|path| path.as_os_str().as_bytes()))
+    .bind(&session.model)
+    .bind(limits)
+    .bind(session.egress_rules.to_string())
+    .bind(session.settings.to_string())
+    .bind(instance)
+    .bind(to_micros(session.created_at))
+    .execute(connection)
+    .await
+    .map_err(Error::at("creating a session"))
+    .map(|_| ())
+}
+
 /// That the caller's epoch is the present one; answers the number of the last event.
 pub(crate) async fn check_epoch(
     connection: &mut SqliteConnection,
@@ -205,13 +237,19 @@ pub(crate) async fn check_epoch(
         .map_err(Error::at("checking an epoch"))?;
     match found {
         None => Err(Error::NoSession { session: id.clone() }),
-        Some((present, _)) if present as u64 != epoch => Err(Error::Fenced { session: id.clone(), epoch }),
+        Some((present, _)) if present as u64 != epoch => Err(Error::Fenced {
+            session: id.clone(),
+            epoch,
+        }),
         Some((_, last_seq)) => Ok(last_seq as u64),
     }
 }
 
 pub(crate) fn json<T: serde::Serialize>(value: &T, what: &'static str) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|error| Error::Unwritable { what, reason: error.to_string() })
+    serde_json::to_string(value).map_err(|error| Error::Unwritable {
+        what,
+        reason: error.to_string(),
+    })
 }
 
 fn session(row: &SqliteRow) -> Result<Session, Error> {
@@ -225,7 +263,9 @@ fn session(row: &SqliteRow) -> Result<Session, Error> {
     let sandbox: Option<String> = row.get("sandbox_id");
     let limits = serde_json::from_str(row.get("limits")).map_err(|error| corrupt()(error.to_string()))?;
     Ok(Session {
-        id: id.parse().map_err(|error: domain::IdError| corrupt()(error.to_string()))?,
+        id: id
+            .parse()
+            .map_err(|error: domain::IdError| corrupt()(error.to_string()))?,
         status: status.parse().map_err(corrupt())?,
         title: row.get("title"),
         workspace: workspace.map(|bytes| PathBuf::from(OsString::from_vec(bytes))),
@@ -234,7 +274,10 @@ fn session(row: &SqliteRow) -> Result<Session, Error> {
         egress_rules: parse("egress_rules")?,
         settings: parse("settings")?,
         sandbox: sandbox
-            .map(|text| text.parse().map_err(|error: domain::IdError| corrupt()(error.to_string())))
+            .map(|text| {
+                text.parse()
+                    .map_err(|error: domain::IdError| corrupt()(error.to_string()))
+            })
             .transpose()?,
         view_started_at: row.get::<Option<i64>, _>("view_started_at").map(from_micros),
         epoch: row.get::<i64, _>("epoch") as u64,

@@ -37,7 +37,11 @@ enum CommitFailed {
 
 impl From<sqlx::Error> for CommitFailed {
     fn from(error: sqlx::Error) -> Self {
-        if is_disk_full(&error) { Self::DiskFull } else { Self::Otherwise(error.to_string()) }
+        if is_disk_full(&error) {
+            Self::DiskFull
+        } else {
+            Self::Otherwise(error.to_string())
+        }
     }
 }
 
@@ -60,7 +64,10 @@ impl Writer {
     pub(crate) fn start(connection: SqliteConnection) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let task = tokio::spawn(run(connection, receiver));
-        Self { jobs: std::sync::Mutex::new(Some(sender)), task: Mutex::new(Some(task)) }
+        Self {
+            jobs: std::sync::Mutex::new(Some(sender)),
+            task: Mutex::new(Some(task)),
+        }
     }
 
     /// Runs `work` and answers when what it wrote is on the disk.
@@ -162,7 +169,10 @@ async fn commit_together(
     waiting: &mut VecDeque<Job>,
     jobs: &mut mpsc::Receiver<Job>,
 ) {
-    let mut failed = execute(connection, "BEGIN IMMEDIATE").await.err().map(CommitFailed::from);
+    let mut failed = execute(connection, "BEGIN IMMEDIATE")
+        .await
+        .err()
+        .map(CommitFailed::from);
     let mut answers = Vec::with_capacity(waiting.len());
     if failed.is_some() {
         for job in waiting.drain(..) {
@@ -170,7 +180,9 @@ async fn commit_together(
         }
     }
     while failed.is_none() && answers.len() < COMMIT {
-        let Some(job) = waiting.pop_front().or_else(|| jobs.try_recv().ok()) else { break };
+        let Some(job) = waiting.pop_front().or_else(|| jobs.try_recv().ok()) else {
+            break;
+        };
         let ran = job(Some(connection)).await;
         answers.push(ran.answer);
         failed = ran.lost;

@@ -13,7 +13,14 @@ pub struct ErrorBody {
 
 impl ErrorBody {
     pub fn new(kind: ErrorType, message: impl Into<String>) -> Self {
-        Self { error: ErrorDetail { kind, message: message.into(), details: None }, request_id: None }
+        Self {
+            error: ErrorDetail {
+                kind,
+                message: message.into(),
+                details: None,
+            },
+            request_id: None,
+        }
     }
 }
 

@@ -114,12 +114,20 @@ open_enum!(Body:
 impl Event {
     /// A new event that is processed as it is written.
     pub fn new(body: Body, now: OffsetDateTime) -> Self {
-        Self { id: EventId::random(), processed_at: Some(now), body }
+        Self {
+            id: EventId::random(),
+            processed_at: Some(now),
+            body,
+        }
     }
 
     /// A new event of a user that waits to be acted on.
     pub fn queued(body: Body) -> Self {
-        Self { id: EventId::random(), processed_at: None, body }
+        Self {
+            id: EventId::random(),
+            processed_at: None,
+            body,
+        }
     }
 }
 

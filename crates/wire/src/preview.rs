@@ -24,7 +24,10 @@ impl Preview {
     }
 
     pub fn delta(event_id: EventId, text: String) -> Self {
-        let delta = Delta::ContentDelta { index: Some(0), content: Text { text } };
+        let delta = Delta::ContentDelta {
+            index: Some(0),
+            content: Text { text },
+        };
         Self::EventDelta { event_id, delta }
     }
 }

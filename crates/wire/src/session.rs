@@ -11,7 +11,9 @@ use serde_json::{Map, Value};
 pub enum StopReason {
     EndTurn,
     /// These events wait for an answer of the client.
-    RequiresAction { event_ids: Vec<EventId> },
+    RequiresAction {
+        event_ids: Vec<EventId>,
+    },
     RetriesExhausted,
     BudgetReached,
     Refusal,
@@ -44,7 +46,12 @@ pub struct SessionError {
 
 impl SessionError {
     pub fn new(kind: SessionErrorType, message: impl Into<String>, retry_status: RetryStatus) -> Self {
-        Self { kind, message: message.into(), retry_status, details: Map::new() }
+        Self {
+            kind,
+            message: message.into(),
+            retry_status,
+            details: Map::new(),
+        }
     }
 }
 

@@ -35,8 +35,9 @@ impl SessionUsage {
             }),
             active_seconds: Some(active_seconds),
             list_cost: list_cost.map(Money::from),
-            server_tool_use: (usage.web_search_requests > 0)
-                .then_some(ServerToolUse { web_search_requests: Some(usage.web_search_requests) }),
+            server_tool_use: (usage.web_search_requests > 0).then_some(ServerToolUse {
+                web_search_requests: Some(usage.web_search_requests),
+            }),
         }
     }
 }
@@ -68,7 +69,10 @@ impl From<Cost> for Money {
     /// To the nearest cent; the exact cost is in the ledger.
     fn from(cost: Cost) -> Self {
         let cents = cost.nano_usd.saturating_add(NANO_USD_PER_CENT / 2) / NANO_USD_PER_CENT;
-        Self { amount: cents.to_string(), currency: "USD".to_owned() }
+        Self {
+            amount: cents.to_string(),
+            currency: "USD".to_owned(),
+        }
     }
 }
 
@@ -93,7 +97,13 @@ mod tests {
 
     #[test]
     fn a_cost_is_written_in_whole_cents() {
-        for (usd, cents) in [(0.0, "0"), (0.004, "0"), (0.006, "1"), (25.0, "2500"), (f64::MAX, "100000000000")] {
+        for (usd, cents) in [
+            (0.0, "0"),
+            (0.004, "0"),
+            (0.006, "1"),
+            (25.0, "2500"),
+            (f64::MAX, "100000000000"),
+        ] {
             assert_eq!(Money::from(Cost::from_usd(usd)).amount, cents, "{usd}");
         }
     }

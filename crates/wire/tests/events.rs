@@ -51,7 +51,10 @@ fn every_event_is_written_as_it_was_read() {
 
 #[test]
 fn the_samples_cover_every_known_type() {
-    let sampled: Vec<Value> = samples().into_iter().map(|sample| sample["type"].clone()).collect();
+    let sampled: Vec<Value> = samples()
+        .into_iter()
+        .map(|sample| sample["type"].clone())
+        .collect();
     for kind in Body::TYPES {
         assert!(sampled.iter().any(|found| found == kind), "{kind} has no sample");
     }
@@ -65,7 +68,10 @@ fn an_unknown_type_is_kept_whole() {
     assert!(matches!(&event.body, Body::Unknown(unknown) if unknown.fields()["n"] == 7));
     assert_eq!(serde_json::to_value(&event).unwrap(), json);
     let block = json!({"type":"hologram","beams":3});
-    assert_eq!(serde_json::to_value(serde_json::from_value::<ContentBlock>(block.clone()).unwrap()).unwrap(), block);
+    assert_eq!(
+        serde_json::to_value(serde_json::from_value::<ContentBlock>(block.clone()).unwrap()).unwrap(),
+        block
+    );
 }
 
 #[test]
@@ -118,10 +124,16 @@ fn the_error_body_is_the_api_s() {
     let json = json!({"type":"error","error":{"type":"not_found_error","message":"m",
                       "details":{"error_code":"session_not_found"}},"request_id":"req_1"});
     let body: ErrorBody = serde_json::from_value(json.clone()).unwrap();
-    assert_eq!((body.error.kind.clone(), body.error.kind.status()), (ErrorType::NotFoundError, 404));
+    assert_eq!(
+        (body.error.kind.clone(), body.error.kind.status()),
+        (ErrorType::NotFoundError, 404)
+    );
     assert_eq!(serde_json::to_value(&body).unwrap(), json);
     let later = serde_json::from_value::<ErrorType>(json!("memory_precondition_failed_error")).unwrap();
-    assert_eq!(serde_json::to_value(&later).unwrap(), "memory_precondition_failed_error");
+    assert_eq!(
+        serde_json::to_value(&later).unwrap(),
+        "memory_precondition_failed_error"
+    );
     let error = serde_json::from_value::<SessionErrorType>(json!("billing_error")).unwrap();
     assert_eq!(error, SessionErrorType::BillingError);
 }

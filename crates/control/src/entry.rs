@@ -1,0 +1,204 @@
+//! One session as everybody sees it: what readers share, how it stands, and its owner if it has one.
+//!
+//! Reading needs no owner and writes nothing. The first thing to do starts one, which claims the session.
+
+use crate::hub::Hub;
+use crate::owner::{Begin, COMMANDS, Command, End, Owner, Standing};
+use crate::record::Record;
+use crate::sessions::Parts;
+use crate::tasks::{self, Task};
+use crate::{AccessError, Idle, reclaim, summary};
+use domain::{SessionId, SessionStatus};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+
+pub(crate) struct Entry {
+    hub: Arc<Hub>,
+    standing: watch::Sender<Standing>,
+    owner: Mutex<Option<Handle>>,
+    /// A session that was made here belongs to us already and has nothing to be read back.
+    new_row: std::sync::Mutex<Option<store::Session>>,
+}
+
+struct Handle {
+    commands: mpsc::Sender<Command>,
+    /// The owner ends with the entry.
+    _task: Task<()>,
+}
+
+impl Entry {
+    pub(crate) fn new(row: &store::Session, is_new: bool) -> Self {
+        let terminated = row.status == SessionStatus::Terminated;
+        let standing = Standing {
+            busy: false,
+            idle: Idle {
+                terminated,
+                ..Idle::default()
+            },
+            gone: false,
+        };
+        Self {
+            hub: Arc::new(Hub::new(row.last_seq, terminated)),
+            standing: watch::Sender::new(standing),
+            owner: Mutex::default(),
+            new_row: std::sync::Mutex::new(is_new.then(|| row.clone())),
+        }
+    }
+
+    /// How the session's log says that it stands.
+    pub(crate) fn with_idle(self, idle: Idle) -> Self {
+        self.standing.send_modify(|standing| standing.idle = idle);
+        self
+    }
+
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    pub(crate) fn is_terminated(&self) -> bool {
+        self.standing.borrow().idle.terminated
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.standing.borrow().busy
+    }
+
+    pub(crate) async fn wait_idle(&self, id: &SessionId) -> Result<Idle, AccessError> {
+        let mut standing = self.standing.subscribe();
+        let gone = || AccessError::OwnerGone { session: id.clone() };
+        let stands = standing
+            .wait_for(|standing| !standing.busy || standing.gone)
+            .await
+            .map_err(|_| gone())?;
+        if stands.gone {
+            Err(gone())
+        } else {
+            Ok(stands.idle.clone())
+        }
+    }
+
+    pub(crate) async fn tell(
+        &self,
+        parts: &Arc<Parts>,
+        id: &SessionId,
+        command: Command,
+    ) -> Result<(), AccessError> {
+        let commands = self.owner(parts, id).await?;
+        commands
+            .send(command)
+            .await
+            .map_err(|_| AccessError::OwnerGone { session: id.clone() })
+    }
+
+    /// Ends the owner, if there is one.
+    pub(crate) async fn shut_down(&self) -> Result<(), AccessError> {
+        let Some(handle) = self.owner.lock().await.take() else {
+            self.hub.close();
+            return Ok(());
+        };
+        let (reply, answer) = oneshot::channel();
+        if handle
+            .commands
+            .send(Command::End {
+                how: End::Shutdown,
+                reply,
+            })
+            .await
+            .is_err()
+        {
+            self.hub.close();
+            return Ok(());
+        }
+        answer.await.unwrap_or(Ok(()))
+    }
+
+    async fn owner(&self, parts: &Arc<Parts>, id: &SessionId) -> Result<mpsc::Sender<Command>, AccessError> {
+        let mut owner = self.owner.lock().await;
+        if let Some(handle) = owner.as_ref().filter(|handle| !handle.commands.is_closed()) {
+            return Ok(handle.commands.clone());
+        }
+        let begin = self.begin(parts, id).await?;
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        self.standing.send_modify(|standing| standing.gone = false);
+        let watched = Watched(self.standing.clone());
+        let task = tasks::start("session owner", async move {
+            let _watched = watched;
+            Owner::new(begin, receiver).run().await;
+        });
+        *owner = Some(Handle {
+            commands: commands.clone(),
+            _task: task,
+        });
+        Ok(commands)
+    }
+
+    /// Claims the session and reads back what its owner must know.
+    async fn begin(&self, parts: &Arc<Parts>, id: &SessionId) -> Result<Begin, AccessError> {
+        let new_row = self.new_row.lock().ok().and_then(|mut row| row.take());
+        let (hub, standing) = (self.hub.clone(), self.standing.clone());
+        if let Some(row) = new_row {
+            let (queue, processes, active) = (VecDeque::new(), 0, Duration::ZERO);
+            let (epoch, record) = (row.epoch, Record::read(row)?);
+            return Ok(Begin {
+                parts: parts.clone(),
+                record,
+                epoch,
+                hub,
+                standing,
+                queue,
+                processes,
+                active,
+            });
+        }
+        let row = parts.store.session(id).await?;
+        let epoch = match row.status {
+            SessionStatus::Running | SessionStatus::Rescheduling => {
+                // An owner of this instance gave the session up in the middle of a turn.
+                let (epoch, idle) = reclaim::cut(&parts.store, &row, &self.hub).await?;
+                self.standing.send_modify(|standing| {
+                    *standing = Standing {
+                        busy: false,
+                        idle,
+                        gone: false,
+                    }
+                });
+                epoch
+            }
+            SessionStatus::Idle | SessionStatus::Terminated => parts.store.claim_session(id).await?,
+        };
+        let queue = parts
+            .store
+            .queued_events(id)
+            .await?
+            .iter()
+            .map(|event| event.seq)
+            .collect();
+        let processes = parts.store.process_count(id).await?;
+        let active = summary::active(&parts.store, id).await?;
+        let record = Record::read(row)?;
+        Ok(Begin {
+            parts: parts.clone(),
+            record,
+            epoch,
+            hub,
+            standing,
+            queue,
+            processes,
+            active,
+        })
+    }
+}
+
+/// Tells those who wait for a session when its owner ends in the middle of something, however it ends.
+struct Watched(watch::Sender<Standing>);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.0.send_if_modified(|standing| {
+            standing.gone = standing.busy;
+            standing.gone
+        });
+    }
+}

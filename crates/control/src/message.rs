@@ -1,0 +1,158 @@
+//! Messages of the user: what is admitted, and the frame that the runtime gets. Pure.
+
+use crate::SendError;
+use domain::{EventId, SessionId};
+use serde_json::{Value, json};
+use stream_json::{Block, Content, Frame, User};
+use uuid::Uuid;
+use wire::{ContentBlock, DocumentSource, ImageSource};
+
+/// Checks a message before it is stored.
+pub(crate) fn admit(content: &[ContentBlock], most_bytes: usize) -> Result<(), SendError> {
+    let mut bytes = 0;
+    let mut has_something = false;
+    for block in content {
+        let json = block_json(block).ok_or_else(|| SendError::Block { kind: kind(block) })?;
+        bytes += json.to_string().len();
+        has_something |= block.as_text().is_none_or(|text| !text.trim().is_empty());
+    }
+    if !has_something {
+        return Err(SendError::Empty);
+    }
+    if bytes > most_bytes {
+        return Err(SendError::TooLarge {
+            bytes,
+            limit: most_bytes,
+        });
+    }
+    Ok(())
+}
+
+/// The user line of a message. Its uuid is the event's, so that a runtime that sees it twice acts once.
+pub(crate) fn frame(event: &EventId, content: &[ContentBlock]) -> Frame {
+    let blocks = content.iter().filter_map(block_json).map(block).collect();
+    let mut user = User::new(Content::Blocks(blocks));
+    user.uuid = Some(event_uuid(event).to_string());
+    Frame::User(Box::new(user))
+}
+
+/// The uuid that stands for an event towards a runtime.
+pub(crate) fn event_uuid(event: &EventId) -> Uuid {
+    uuid(event.as_str().trim_start_matches(EventId::PREFIX))
+}
+
+/// The uuid that a runtime knows the session's conversation by.
+pub(crate) fn conversation_uuid(session: &SessionId) -> Uuid {
+    uuid(session.as_str().trim_start_matches(SessionId::PREFIX))
+}
+
+/// The random part of an id has 26 characters of 5 bits: more than a uuid takes.
+fn uuid(random: &str) -> Uuid {
+    let digit = |byte: u8| {
+        "0123456789abcdefghjkmnpqrstvwxyz"
+            .bytes()
+            .position(|known| known == byte)
+            .unwrap_or(0)
+    };
+    let number = random
+        .bytes()
+        .fold(0_u128, |number, byte| number << 5 | digit(byte) as u128);
+    uuid::Builder::from_random_bytes(number.to_be_bytes()).into_uuid()
+}
+
+fn block(json: Value) -> Block {
+    match json {
+        Value::Object(mut map) if map.get("type").is_some_and(|kind| kind == "text") => {
+            match map.remove("text") {
+                Some(Value::String(text)) => Block::text(text),
+                _ => Block::text(""),
+            }
+        }
+        Value::Object(map) => Block::Other(map),
+        other => Block::text(other.to_string()),
+    }
+}
+
+/// The block as the Messages API has it; nothing if a model cannot be given it.
+pub(crate) fn block_json(block: &ContentBlock) -> Option<Value> {
+    match block {
+        ContentBlock::Text { text } => Some(json!({"type": "text", "text": text})),
+        ContentBlock::Image {
+            source: ImageSource::Base64 { .. } | ImageSource::Url { .. },
+        }
+        | ContentBlock::Document {
+            source: DocumentSource::Base64 { .. } | DocumentSource::Text { .. } | DocumentSource::Url { .. },
+            ..
+        } => serde_json::to_value(block).ok(),
+        ContentBlock::Image { .. }
+        | ContentBlock::Document { .. }
+        | ContentBlock::SearchResult { .. }
+        | ContentBlock::Redacted
+        | ContentBlock::Unknown(_) => None,
+    }
+}
+
+fn kind(block: &ContentBlock) -> String {
+    let json = serde_json::to_value(block).unwrap_or_default();
+    let kind = json["type"].as_str().unwrap_or_default();
+    match json["source"]["type"].as_str() {
+        Some(source) => format!("{kind} from {source}"),
+        None => kind.chars().take(64).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn blocks(json: Value) -> Vec<ContentBlock> {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn what_a_model_cannot_be_given_is_refused_by_name() {
+        for (json, name) in [
+            (json!([{"type":"redacted"}]), "redacted"),
+            (
+                json!([{"type":"image","source":{"type":"file","file_id":"f"}}]),
+                "image from file",
+            ),
+            (json!([{"type":"hologram"}]), "hologram"),
+        ] {
+            assert!(matches!(admit(&blocks(json), 1000), Err(SendError::Block { kind }) if kind == name));
+        }
+        for json in [json!([]), json!([{"type":"text","text":" \n"}])] {
+            assert!(matches!(admit(&blocks(json), 1000), Err(SendError::Empty)));
+        }
+        let long = blocks(json!([{"type":"text","text":"x".repeat(1000)}]));
+        assert!(matches!(
+            admit(&long, 1000),
+            Err(SendError::TooLarge { limit: 1000, .. })
+        ));
+        assert!(admit(&long, 2000).is_ok());
+    }
+
+    #[test]
+    fn a_message_becomes_one_user_line_with_the_uuid_of_its_event() {
+        let id = EventId::random();
+        let image = json!({"type":"image","source":{"type":"base64","media_type":"image/png","data":"AA=="}});
+        let line = frame(&id, &blocks(json!([{"type":"text","text":"look"}, image])))
+            .to_line()
+            .unwrap();
+        let json: Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(
+            json["message"]["content"],
+            json!([{"type":"text","text":"look"}, image])
+        );
+        assert_eq!(json["uuid"], event_uuid(&id).to_string());
+    }
+
+    #[test]
+    fn different_ids_have_different_uuids_and_the_same_id_the_same() {
+        let (one, two) = (EventId::random(), EventId::random());
+        assert_eq!(event_uuid(&one), event_uuid(&one));
+        assert_ne!(event_uuid(&one), event_uuid(&two));
+        assert_eq!(event_uuid(&one).get_version_num(), 4);
+    }
+}

@@ -1,0 +1,244 @@
+//! The owner of one session: the only task that writes its log, builds its sandbox and talks to its runtime.
+//!
+//! ```text
+//!            message                    started                      result, queue empty
+//!   resting ---------> starting -------------------> working ------------------------------> resting
+//!                         |  failed, interrupted        |  exit, nonsense, lost guest           ^
+//!                         +-----------------------------+---------------------------------------+
+//! ```
+//!
+//! A turn begins in the log before the runtime hears of it, and what a runtime did is in the log before anybody sees
+//! it. However a turn ends, the log says so: with its result, or with what was cut.
+
+mod ending;
+mod interrupt;
+mod log;
+mod records;
+mod turn;
+
+use crate::hub::Hub;
+use crate::place::Place;
+use crate::record::Record;
+use crate::runtime::{Report, Runtime};
+use crate::sessions::Parts;
+use crate::start::Started;
+use crate::tasks::{Task, TaskFailed};
+use crate::translate::Translator;
+use crate::{AccessError, Idle, SendError};
+use domain::{EventId, SandboxId};
+pub(crate) use ending::{End, remove};
+use interrupt::Interrupt;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use wire::ContentBlock;
+
+/// Commands that may wait; whoever comes next waits to enter.
+pub(crate) const COMMANDS: usize = 32;
+
+/// What an owner can be asked. Every one is answered.
+pub(crate) enum Command {
+    Send {
+        content: Vec<ContentBlock>,
+        reply: oneshot::Sender<Result<EventId, SendError>>,
+    },
+    Interrupt {
+        reply: oneshot::Sender<Result<(), SendError>>,
+    },
+    End {
+        how: End,
+        reply: oneshot::Sender<Result<(), AccessError>>,
+    },
+}
+
+/// What everybody may know of a session at any time.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Standing {
+    pub busy: bool,
+    pub idle: Idle,
+    /// Its owner ended in the middle of something.
+    pub gone: bool,
+}
+
+/// Why an owner gives its session up.
+#[derive(Debug)]
+pub(crate) enum Quit {
+    /// It was asked to, and has done it.
+    Done,
+    /// The log cannot be written any more. A start finds the session as the log has it.
+    Store(store::Error),
+}
+
+pub(crate) struct Owner {
+    parts: Arc<Parts>,
+    record: Record,
+    epoch: u64,
+    hub: Arc<Hub>,
+    standing: watch::Sender<Standing>,
+    commands: mpsc::Receiver<Command>,
+    /// Numbers of the messages that wait.
+    queue: VecDeque<u64>,
+    /// Processes that the session has had.
+    processes: u64,
+    /// Time in which the session was running, before the present turn.
+    active: Duration,
+    turn: Option<Turn>,
+    /// A turn has ended and the next message follows at once.
+    goes_on: bool,
+    place: Option<Place>,
+    work: Work,
+}
+
+/// What is under way at the session's place.
+enum Work {
+    Nothing,
+    Starting { task: Task<Started>, sandbox: SandboxId },
+    Running(Box<Running>),
+}
+
+/// A runtime and how far its output has come.
+struct Running {
+    runtime: Runtime,
+    translator: Translator,
+    /// When `initialize` must be answered; nothing once it is.
+    initialize_by: Option<Instant>,
+    /// The last line that is stored, and the last that was seen.
+    stored: u64,
+    seen: u64,
+    /// Bytes of lines that were seen and are not stored.
+    unstored_bytes: usize,
+    /// The end of what the runtime said on standard error.
+    last_words: String,
+}
+
+/// A turn that is under way.
+struct Turn {
+    began: Instant,
+    interrupt: Option<Interrupt>,
+}
+
+/// What woke the owner.
+enum Woken {
+    Command(Option<Command>),
+    Started(Result<Started, TaskFailed>),
+    Reports(Vec<Report>),
+    Deadline,
+}
+
+/// What an owner begins with.
+pub(crate) struct Begin {
+    pub parts: Arc<Parts>,
+    pub record: Record,
+    pub epoch: u64,
+    pub hub: Arc<Hub>,
+    pub standing: watch::Sender<Standing>,
+    pub queue: VecDeque<u64>,
+    pub processes: u64,
+    pub active: Duration,
+}
+
+impl Owner {
+    pub(crate) fn new(begin: Begin, commands: mpsc::Receiver<Command>) -> Self {
+        Self {
+            parts: begin.parts,
+            record: begin.record,
+            epoch: begin.epoch,
+            hub: begin.hub,
+            standing: begin.standing,
+            commands,
+            queue: begin.queue,
+            processes: begin.processes,
+            active: begin.active,
+            turn: None,
+            goes_on: false,
+            place: None,
+            work: Work::Nothing,
+        }
+    }
+
+    /// Until the session ends, or everybody who could ask for something is gone.
+    pub(crate) async fn run(mut self) {
+        let quit = loop {
+            let woken = self.wait().await;
+            let done = match woken {
+                Woken::Command(None) => return,
+                Woken::Command(Some(command)) => self.command(command).await,
+                Woken::Started(started) => self.started(started).await,
+                Woken::Reports(reports) => self.reports(reports).await,
+                Woken::Deadline => self.deadline().await,
+            };
+            let done = match done {
+                Ok(()) if std::mem::take(&mut self.goes_on) => self.next_turn(true).await,
+                other => other,
+            };
+            if let Err(quit) = done {
+                break quit;
+            }
+        };
+        if let Quit::Store(error) = quit {
+            self.give_up(error).await;
+        }
+    }
+
+    async fn wait(&mut self) -> Woken {
+        let deadline = self.next_deadline();
+        let work = &mut self.work;
+        let worked = async {
+            match work {
+                Work::Nothing => std::future::pending().await,
+                Work::Starting { task, .. } => Woken::Started(task.join().await),
+                Work::Running(running) => {
+                    let mut reports = Vec::new();
+                    running.runtime.output.next(&mut reports).await;
+                    Woken::Reports(reports)
+                }
+            }
+        };
+        let late = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            command = self.commands.recv() => Woken::Command(command),
+            woken = worked => woken,
+            () = late => Woken::Deadline,
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let initialize = match &self.work {
+            Work::Running(running) => running.initialize_by,
+            Work::Nothing | Work::Starting { .. } => None,
+        };
+        let interrupt = self
+            .turn
+            .as_ref()
+            .and_then(|turn| turn.interrupt.as_ref())
+            .map(Interrupt::next);
+        initialize.into_iter().chain(interrupt).min()
+    }
+
+    async fn deadline(&mut self) -> Result<(), Quit> {
+        let now = Instant::now();
+        let late = |running: &Running| running.initialize_by.is_some_and(|by| by <= now);
+        if matches!(&self.work, Work::Running(running) if late(running)) {
+            let after = self.parts.settings.deadlines.initialize;
+            return self
+                .fail_runtime(format!("the agent's runtime did not answer within {after:?}"))
+                .await;
+        }
+        self.press_interrupt(now).await
+    }
+
+    async fn command(&mut self, command: Command) -> Result<(), Quit> {
+        match command {
+            Command::Send { content, reply } => self.send(content, reply).await,
+            Command::Interrupt { reply } => self.interrupt(reply).await,
+            Command::End { how, reply } => self.end(how, reply).await,
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Ending a session for good, for now, or without a trace.
+
+use super::log::Batch;
+use super::{Owner, Quit, Work};
+use crate::conclusion::Conclusion;
+use crate::sessions::Parts;
+use crate::{AccessError, CleanupFailure, Idle, place};
+use domain::SessionId;
+use tokio::sync::oneshot;
+use wire::{Body, SessionUsage};
+
+/// How a session is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// For good: the log and the files stay.
+    Stop,
+    /// With its log and its files.
+    Remove,
+    /// With this instance: the session goes on with its next message.
+    Shutdown,
+}
+
+impl Owner {
+    pub(super) async fn end(
+        &mut self,
+        how: End,
+        reply: oneshot::Sender<Result<(), AccessError>>,
+    ) -> Result<(), Quit> {
+        let mut batch = Batch::default();
+        if let Work::Running(running) = &mut self.work {
+            running.cut(&mut batch);
+        }
+        let failures = self.leave_place().await;
+        let session = self.record.row.id.clone();
+        if how == End::Remove {
+            let removed = if failures.is_empty() {
+                remove(&self.parts, &session).await
+            } else {
+                Err(AccessError::Cleanup { session, failures })
+            };
+            let kept = removed.is_err();
+            if kept && self.turn.take().is_some() {
+                self.log_end(batch, how).await?;
+            }
+            let _ = reply.send(removed);
+            return if kept { Ok(()) } else { self.close_readers() };
+        }
+        let logged = self.log_end(batch, how).await;
+        let _ = reply.send(if failures.is_empty() {
+            Ok(())
+        } else {
+            Err(AccessError::Cleanup { session, failures })
+        });
+        logged?;
+        if how == End::Shutdown {
+            self.close_readers()
+        } else {
+            Err(Quit::Done)
+        }
+    }
+
+    fn close_readers(&self) -> Result<(), Quit> {
+        self.hub.close();
+        Err(Quit::Done)
+    }
+
+    async fn log_end(&mut self, mut batch: Batch, how: End) -> Result<(), Quit> {
+        let was_working = self.turn.take();
+        if let Some(turn) = &was_working {
+            self.active += turn.began.elapsed();
+        }
+        let mut idle = Idle {
+            terminated: how == End::Stop,
+            ..Idle::default()
+        };
+        if was_working.is_some() {
+            let sums = self.settle().await;
+            if how != End::Stop {
+                let conclusion =
+                    Conclusion::broken("hostler was ended while the agent was working: this turn was cut");
+                idle.stop_reason = Some(conclusion.stop_reason);
+                idle.error = conclusion.error;
+                if let Some(error) = idle.error.clone() {
+                    batch.body(Body::SessionError { error });
+                }
+            }
+            let usage = SessionUsage::new(&sums.usage, sums.list_cost(), self.active.as_secs_f64());
+            batch.body(Body::SessionUsage { usage, budget: None });
+        }
+        match &idle.stop_reason {
+            _ if how == End::Stop => batch.body(Body::SessionStatusTerminated),
+            Some(stop_reason) => {
+                batch.body(Body::SessionStatusIdle {
+                    stop_reason: stop_reason.clone(),
+                    stop_details: None,
+                });
+            }
+            None => {}
+        }
+        if !batch.is_empty() {
+            let append = self.append(&batch);
+            self.write(append, batch).await?;
+        }
+        self.stand(false, idle);
+        Ok(())
+    }
+
+    /// Ends the sandbox and all in it, also one that is still being built.
+    pub(super) async fn leave_place(&mut self) -> Vec<CleanupFailure> {
+        let mut failures = Vec::new();
+        if let Work::Starting { task, sandbox } = std::mem::replace(&mut self.work, Work::Nothing) {
+            task.abort();
+            failures.extend(place::destroy(&self.parts, &sandbox).await);
+        }
+        if let Some(place) = self.place.take() {
+            failures.extend(place.tear_down(&self.parts).await);
+        }
+        failures
+    }
+}
+
+/// Removes the files of all sandboxes that a session had, and then the session.
+pub(crate) async fn remove(parts: &Parts, session: &SessionId) -> Result<(), AccessError> {
+    let mut failures = Vec::new();
+    for sandbox in parts.store.sandboxes_of(session).await? {
+        let removed = tokio::time::timeout(
+            parts.settings.deadlines.destroy,
+            parts.backend.remove_files(&sandbox.id),
+        )
+        .await;
+        let reason = match removed {
+            Ok(Ok(()) | Err(sandbox::Error::NotFound { .. })) => continue,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("it took longer than {:?}", parts.settings.deadlines.destroy),
+        };
+        failures.push(CleanupFailure {
+            sandbox: sandbox.id,
+            step: "removing the files",
+            reason,
+        });
+    }
+    if failures.is_empty() {
+        Ok(parts.store.remove_session(session).await?)
+    } else {
+        Err(AccessError::Cleanup {
+            session: session.clone(),
+            failures,
+        })
+    }
+}

@@ -1,0 +1,146 @@
+//! Interrupting a turn: first the runtime is asked, then it gets signals, then it loses its sandbox. Each step has a
+//! deadline, so a turn that was interrupted ends.
+
+use super::log::Batch;
+use super::turn::Ended;
+use super::{Owner, Quit, Work};
+use crate::conclusion::Conclusion;
+use crate::settings::Deadlines;
+use crate::{SendError, place};
+use stream_json::{ControlRequest, Frame, Request};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use wire::{Body, StopReason};
+
+const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
+
+/// How far an interrupt has gone.
+pub(super) struct Interrupt {
+    pressure: Pressure,
+    /// When the next step is taken.
+    next: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pressure {
+    Asked,
+    Terminated,
+    Killed,
+}
+
+impl Interrupt {
+    fn asked(deadlines: &Deadlines) -> Self {
+        Self {
+            pressure: Pressure::Asked,
+            next: Instant::now() + deadlines.interrupt,
+        }
+    }
+
+    pub(super) fn next(&self) -> Instant {
+        self.next
+    }
+}
+
+impl Owner {
+    pub(super) async fn interrupt(
+        &mut self,
+        reply: oneshot::Sender<Result<(), SendError>>,
+    ) -> Result<(), Quit> {
+        let Some(turn) = &mut self.turn else {
+            let _ = reply.send(Ok(()));
+            return Ok(());
+        };
+        if turn.interrupt.is_some() {
+            let _ = reply.send(Ok(()));
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        batch.body(Body::UserInterrupt {
+            session_thread_id: None,
+        });
+        let append = store::Append {
+            lines: None,
+            ..self.append(&batch)
+        };
+        match self.parts.store.append(append.clone()).await {
+            Ok(appended) => self.stored(&append, appended, batch),
+            Err(error @ store::Error::Fenced { .. }) => return Err(Quit::Store(error)),
+            // The user's word could not be stored, so it is not acted on; the user is told and can say it again.
+            Err(error) => {
+                let _ = reply.send(Err(SendError::Access(error.into())));
+                return Ok(());
+            }
+        }
+        let interrupt = Interrupt::asked(&self.parts.settings.deadlines);
+        if let Some(turn) = &mut self.turn {
+            turn.interrupt = Some(interrupt);
+        }
+        let _ = reply.send(Ok(()));
+        self.ask_to_stop();
+        Ok(())
+    }
+
+    /// Asks the runtime, if there is one; one that is still starting is asked when it has started.
+    pub(super) fn ask_to_stop(&mut self) {
+        let Work::Running(running) = &self.work else {
+            return;
+        };
+        let request = ControlRequest {
+            request_id: format!("hostler-interrupt-{}", running.seen),
+            request: Request::Interrupt { cancel_queued: None },
+        };
+        let sent = Frame::ControlRequest(Box::new(request))
+            .to_line()
+            .ok()
+            .map(|line| running.runtime.send(line));
+        if !matches!(sent, Some(Ok(()))) {
+            tracing::warn!(session = %self.record.row.id, "the runtime could not be asked to stop");
+        }
+    }
+
+    /// The next step of an interrupt that has not worked.
+    pub(super) async fn press_interrupt(&mut self, now: Instant) -> Result<(), Quit> {
+        let Some(interrupt) = self.turn.as_mut().and_then(|turn| turn.interrupt.as_mut()) else {
+            return Ok(());
+        };
+        if interrupt.next > now {
+            return Ok(());
+        }
+        let signal = match interrupt.pressure {
+            Pressure::Asked => SIGTERM,
+            Pressure::Terminated => SIGKILL,
+            Pressure::Killed => return self.abandon_place().await,
+        };
+        interrupt.pressure = if signal == SIGTERM {
+            Pressure::Terminated
+        } else {
+            Pressure::Killed
+        };
+        interrupt.next = now + self.parts.settings.deadlines.signal;
+        match &self.work {
+            Work::Running(running) => {
+                running.runtime.signal(signal).await;
+                Ok(())
+            }
+            // It has not even started: nothing that it could lose.
+            Work::Starting { .. } | Work::Nothing => self.abandon_place().await,
+        }
+    }
+
+    /// Ends an interrupted turn by ending the sandbox.
+    async fn abandon_place(&mut self) -> Result<(), Quit> {
+        let mut batch = Batch::default();
+        if let Work::Running(running) = &mut self.work {
+            running.cut(&mut batch);
+        }
+        self.flush(batch).await?;
+        self.leave_place().await.into_iter().for_each(place::tell);
+        let mut conclusion = Conclusion::broken(
+            "the agent could not be interrupted, so its sandbox was ended: what it changed stays, and the next message \
+             starts a new sandbox",
+        );
+        conclusion.stop_reason = StopReason::EndTurn;
+        self.end_turn(Batch::default(), Ended::As(conclusion)).await
+    }
+}

@@ -1,0 +1,160 @@
+//! What a dead instance left behind: its sandboxes are destroyed, its open model calls and turns are cut, and each
+//! session's log says so. Called by the holder of the data directory's lock, so whoever left it is dead.
+//!
+//! What cannot be taken away now is told and tried again by the next start; it keeps nobody from starting.
+
+use crate::conclusion::Conclusion;
+use crate::events::Item;
+use crate::hub::Hub;
+use crate::sessions::Parts;
+use crate::{Idle, StartError, place, summary, translate};
+use domain::{EventId, SessionStatus};
+use futures_util::StreamExt;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use store::{Append, Query, Session, Store};
+use time::OffsetDateTime;
+use wire::{Body, Event, ModelUsage, SessionUsage};
+
+const AT_ONCE: usize = 16;
+const PAGE: u32 = 512;
+/// Events that open something, or end it.
+const TYPES: [&str; 4] = [
+    "agent.tool_use",
+    "agent.tool_result",
+    "span.model_request_start",
+    "span.model_request_end",
+];
+
+pub(crate) async fn reclaim(parts: &Parts) -> Result<(), StartError> {
+    let cut_calls = parts.store.cut_calls_of_dead_instances().await?;
+    let sandboxes = parts.store.sandboxes_left_behind().await?;
+    let sessions = parts.store.sessions_left_running().await?;
+    if cut_calls > 0 || !sandboxes.is_empty() || !sessions.is_empty() {
+        let (sandboxes, sessions) = (sandboxes.len(), sessions.len());
+        tracing::info!(
+            cut_calls,
+            sandboxes,
+            sessions,
+            "an earlier hostler was cut: taking over what it left"
+        );
+    }
+    let ended = futures_util::stream::iter(&sandboxes)
+        .map(|sandbox| place::destroy(parts, &sandbox.id))
+        .buffer_unordered(AT_ONCE)
+        .for_each(|failures| {
+            failures.into_iter().for_each(place::tell);
+            std::future::ready(())
+        });
+    let logged = async {
+        for session in &sessions {
+            let hub = Hub::new(session.last_seq, false);
+            cut(&parts.store, session, &hub).await?;
+        }
+        Ok(())
+    };
+    tokio::join!(ended, logged).1
+}
+
+/// Claims a session that was left in the middle of a turn and ends the turn in its log.
+pub(crate) async fn cut(store: &Store, session: &Session, hub: &Hub) -> Result<(u64, Idle), store::Error> {
+    let epoch = store.claim_session(&session.id).await?;
+    let open = open_ends(store, session).await?;
+    let waiting = store.queued_events(&session.id).await?.len();
+    let conclusion = Conclusion::broken(told(open.tools.len(), waiting));
+    let mut bodies: Vec<Body> = open.tools.into_iter().map(translate::interrupted).collect();
+    bodies.extend(
+        open.requests
+            .into_iter()
+            .map(|model_request_start_id| Body::SpanModelRequestEnd {
+                model_request_start_id,
+                is_error: Some(true),
+                model_usage: ModelUsage::default(),
+            }),
+    );
+    bodies.extend(conclusion.error.clone().map(|error| Body::SessionError { error }));
+    let sums = store.model_call_sums(&session.id).await?;
+    let active = summary::active(store, &session.id).await?;
+    let usage = SessionUsage::new(&sums.usage, sums.list_cost(), active.as_secs_f64());
+    bodies.push(Body::SessionUsage { usage, budget: None });
+    let stop_reason = conclusion.stop_reason.clone();
+    bodies.push(Body::SessionStatusIdle {
+        stop_reason,
+        stop_details: None,
+    });
+    let now = OffsetDateTime::now_utc();
+    let events = bodies.into_iter().map(|body| Event::new(body, now));
+    let append = Append {
+        status: Some(SessionStatus::Idle),
+        ..Append::new(session.id.clone(), epoch, events)
+    };
+    let appended = store.append(append).await?;
+    hub.show(
+        appended
+            .events
+            .into_iter()
+            .map(|event| Item::Event(Arc::new(event))),
+    );
+    let idle = Idle {
+        stop_reason: Some(conclusion.stop_reason),
+        error: conclusion.error,
+        terminated: false,
+    };
+    Ok((epoch, idle))
+}
+
+fn told(tools: usize, waiting: usize) -> String {
+    let mut text =
+        "hostler was cut off while the agent was working: this turn ended, and with it the sandbox; what \
+                    the agent had changed stays with the session"
+            .to_owned();
+    if tools > 0 {
+        text.push_str(&format!("; {tools} tool calls have no result"));
+    }
+    if waiting > 0 {
+        text.push_str(&format!(
+            "; {waiting} messages wait and are delivered before the next one"
+        ));
+    }
+    text
+}
+
+#[derive(Default)]
+struct OpenEnds {
+    tools: BTreeSet<EventId>,
+    requests: BTreeSet<EventId>,
+}
+
+/// What the last turn began and did not end.
+async fn open_ends(store: &Store, session: &Session) -> Result<OpenEnds, store::Error> {
+    let began = store.last_event(&session.id, "session.status_running").await?;
+    let mut after = began.map_or(0, |event| event.seq);
+    let types = TYPES.map(str::to_owned);
+    let mut open = OpenEnds::default();
+    loop {
+        let page = store
+            .events(
+                &session.id,
+                Query {
+                    after,
+                    limit: PAGE,
+                    types: &types,
+                },
+            )
+            .await?;
+        let Some(last) = page.last() else { return Ok(open) };
+        after = last.seq;
+        for logged in page {
+            match logged.event.body {
+                Body::AgentToolUse { .. } => open.tools.insert(logged.event.id),
+                Body::AgentToolResult { tool_use_id, .. } => open.tools.remove(&tool_use_id),
+                Body::SpanModelRequestStart => open.requests.insert(logged.event.id),
+                Body::SpanModelRequestEnd {
+                    model_request_start_id,
+                    ..
+                } => open.requests.remove(&model_request_start_id),
+                _ => false,
+            };
+        }
+    }
+}

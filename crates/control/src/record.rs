@@ -1,0 +1,76 @@
+//! What control alone keeps of a session, as JSON in its row.
+
+use crate::{CreateError, NewSession, Runtime};
+use domain::Cost;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Everything of [`NewSession`] that has no column of its own.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct SessionSettings {
+    pub max_turns: Option<u32>,
+    pub max_cost: Option<Cost>,
+    pub system_prompt: Option<String>,
+    pub runtime: Runtime,
+    /// Paths below the workspace that the agent must not see.
+    pub masked: Vec<PathBuf>,
+}
+
+pub(crate) fn row(id: &domain::SessionId, new: NewSession) -> Result<store::NewSession, CreateError> {
+    new.limits.validate()?;
+    if new.model.trim().is_empty() {
+        return Err(CreateError::NoModel);
+    }
+    let unwritable = |error: serde_json::Error| CreateError::Settings {
+        reason: error.to_string(),
+    };
+    let (workspace, masked) = match new.workspace {
+        Some(workspace) => (Some(workspace.path), workspace.masked),
+        None => (None, Vec::new()),
+    };
+    let settings = SessionSettings {
+        max_turns: new.max_turns,
+        max_cost: new.max_cost,
+        system_prompt: new.system_prompt,
+        runtime: new.runtime,
+        masked,
+    };
+    Ok(store::NewSession {
+        id: id.clone(),
+        title: new.title,
+        workspace,
+        model: new.model,
+        limits: new.limits,
+        egress_rules: serde_json::to_value(&new.rules).map_err(unwritable)?,
+        settings: serde_json::to_value(&settings).map_err(unwritable)?,
+    })
+}
+
+/// A row, read back.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    pub row: store::Session,
+    pub settings: SessionSettings,
+    pub rules: policy::Rules,
+}
+
+impl Record {
+    pub(crate) fn read(row: store::Session) -> Result<Self, store::Error> {
+        let corrupt = |error: serde_json::Error| store::Error::Corrupt {
+            what: format!("session {}", row.id),
+            reason: error.to_string(),
+        };
+        let settings = serde_json::from_value(row.settings.clone()).map_err(corrupt)?;
+        let rules = serde_json::from_value(row.egress_rules.clone()).map_err(corrupt)?;
+        Ok(Self { row, settings, rules })
+    }
+
+    pub(crate) fn workspace(&self) -> Option<sandbox::Workspace> {
+        let path = self.row.workspace.clone()?;
+        Some(sandbox::Workspace {
+            path,
+            masked: self.settings.masked.clone(),
+        })
+    }
+}

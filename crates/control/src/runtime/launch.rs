@@ -1,0 +1,132 @@
+//! The command line and the first lines of a runtime. Pure.
+
+use crate::settings::RuntimeTemplate;
+use domain::Cost;
+use guest_protocol::{Framing, Spawn, Stdio};
+use stream_json::{ControlRequest, Frame, FrameError, Initialize, Request};
+use uuid::Uuid;
+
+/// The `request_id` of the only `initialize`.
+pub(crate) const INITIALIZE: &str = "hostler-initialize";
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Conversation {
+    New(Uuid),
+    /// One that the sandbox has a transcript of.
+    Resumed(Uuid),
+    /// One whose transcript is in this file.
+    From(String),
+}
+
+/// What a start of a runtime is made of, besides the template.
+#[derive(Debug, Clone)]
+pub(crate) struct Launch {
+    /// The process's name, new in its session.
+    pub process: String,
+    pub model: String,
+    pub max_turns: Option<u32>,
+    /// What is left of the session's budget.
+    pub max_cost: Option<Cost>,
+    pub token: String,
+    pub conversation: Conversation,
+}
+
+impl Launch {
+    pub(crate) fn spawn(self, template: &RuntimeTemplate) -> Spawn {
+        let mut argv = vec![template.program.clone()];
+        argv.extend(template.arguments.iter().cloned());
+        let mut flag = |name: &str, value: String| argv.extend([name.to_owned(), value]);
+        flag("--model", self.model);
+        if let Some(turns) = self.max_turns {
+            flag("--max-turns", turns.to_string());
+        }
+        if let Some(cost) = self.max_cost {
+            flag("--max-budget-usd", cost.usd().to_string());
+        }
+        match self.conversation {
+            Conversation::New(id) => flag("--session-id", id.to_string()),
+            Conversation::Resumed(id) => flag("--resume", id.to_string()),
+            Conversation::From(path) => flag("--resume", path),
+        }
+        let mut env = template.environment.clone();
+        env.insert(template.token_variable.clone(), self.token);
+        Spawn {
+            id: self.process,
+            argv,
+            env,
+            cwd: Some(template.directory.clone()),
+            stdio: Stdio::Pipes,
+            framing: Framing::Lines,
+        }
+    }
+}
+
+/// The line that a host begins with.
+pub(crate) fn initialize(system_prompt: Option<&str>) -> Result<Vec<u8>, FrameError> {
+    let initialize = Initialize {
+        system_prompt: system_prompt.map(|text| vec![text.to_owned()]),
+        ..Initialize::default()
+    };
+    Frame::ControlRequest(Box::new(ControlRequest {
+        request_id: INITIALIZE.to_owned(),
+        request: Request::Initialize(Box::new(initialize)),
+    }))
+    .to_line()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn launch(conversation: Conversation) -> Spawn {
+        Launch {
+            process: "runtime-1".to_owned(),
+            model: "m".to_owned(),
+            max_turns: Some(7),
+            max_cost: Some(Cost::from_usd(0.5)),
+            token: "hostler-session-x".to_owned(),
+            conversation,
+        }
+        .spawn(&RuntimeTemplate::default())
+    }
+
+    #[test]
+    fn a_native_runtime_is_started_as_the_process_protocol_says() {
+        let spawn = launch(Conversation::New(Uuid::nil()));
+        let line = spawn.argv.join(" ");
+        let expected = "/.hostler/hostler-agent --output-format stream-json --verbose --input-format stream-json \
+             --include-partial-messages --permission-mode bypassPermissions --setting-sources= --model m \
+             --max-turns 7 --max-budget-usd 0.5 --session-id 00000000-0000-0000-0000-000000000000";
+        assert_eq!(line, expected);
+        assert_eq!(spawn.env["ANTHROPIC_API_KEY"], "hostler-session-x");
+        assert_eq!(spawn.env["ANTHROPIC_BASE_URL"], "http://127.0.0.2");
+        assert_eq!(
+            (spawn.env["IS_SANDBOX"].as_str(), spawn.framing),
+            ("1", Framing::Lines)
+        );
+    }
+
+    #[test]
+    fn a_later_start_goes_on_with_the_conversation() {
+        let tail = |spawn: Spawn| spawn.argv[spawn.argv.len() - 2..].join(" ");
+        let resumed = tail(launch(Conversation::Resumed(Uuid::nil())));
+        assert_eq!(resumed, "--resume 00000000-0000-0000-0000-000000000000");
+        assert_eq!(
+            tail(launch(Conversation::From("/home/agent/a.jsonl".into()))),
+            "--resume /home/agent/a.jsonl"
+        );
+    }
+
+    #[test]
+    fn initialize_carries_the_system_prompt() {
+        let json: Value = serde_json::from_slice(&initialize(Some("Be brief.")).unwrap()).unwrap();
+        assert_eq!(
+            json["request"],
+            json!({"subtype":"initialize","systemPrompt":["Be brief."]})
+        );
+        let json: Value = serde_json::from_slice(&initialize(None).unwrap()).unwrap();
+        assert_eq!(json["request"], json!({"subtype":"initialize"}));
+    }
+}

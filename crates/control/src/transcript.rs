@@ -1,0 +1,286 @@
+//! A runtime's transcript, made again from the log, for a conversation whose sandbox is gone. Pure.
+//!
+//! The log has what was said and done but not the model's thinking, so the transcript is shorter than the one that was
+//! lost. Every tool call in it has a result.
+
+use crate::message;
+use crate::translate;
+use domain::EventId;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use store::LoggedEvent;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use uuid::Uuid;
+use wire::{Body, ContentBlock};
+
+/// Longer conversations lose their beginning, up to a message of the user.
+const MAX_BYTES: usize = 32 << 20;
+
+/// What every line says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct About<'a> {
+    pub conversation: Uuid,
+    pub model: &'a str,
+    pub directory: &'a str,
+    /// The message that is about to be delivered, and is not history.
+    pub except: &'a EventId,
+    /// What the agent must know of what was lost.
+    pub note: Option<&'a str>,
+}
+
+/// The types of events that a transcript is made of.
+pub(crate) const TYPES: [&str; 4] = [
+    "user.message",
+    "agent.message",
+    "agent.tool_use",
+    "agent.tool_result",
+];
+
+/// JSON lines; nothing if there is no conversation to go on with.
+pub(crate) fn rebuild(mut events: Vec<LoggedEvent>, about: &About<'_>) -> Option<Vec<u8>> {
+    events.retain(|logged| logged.event.processed_at.is_some() && logged.event.id != *about.except);
+    // A message that was queued stands in the log where it came, and in the conversation where it was acted on.
+    events.sort_by_key(|logged| (logged.event.processed_at, logged.seq));
+    let first = beginning(&events);
+    let mut open = BTreeSet::new();
+    let mut lines = Lines {
+        about,
+        parent: None,
+        text: Vec::new(),
+    };
+    for logged in &events[first..] {
+        let at = logged.event.processed_at.unwrap_or(logged.created_at);
+        match &logged.event.body {
+            Body::UserMessage { content } => {
+                lines.close(&mut open, at);
+                lines.user(content.iter().filter_map(message::block_json).collect(), at);
+            }
+            Body::AgentMessage { content } => {
+                lines.assistant(content.iter().filter_map(message::block_json).collect(), at);
+            }
+            Body::AgentToolUse { name, input, .. } => {
+                open.insert(logged.event.id.clone());
+                let name = translate::runtime_tool_name(name);
+                let block = json!({"type": "tool_use", "id": logged.event.id, "name": name, "input": input});
+                lines.assistant(vec![block], at);
+            }
+            Body::AgentToolResult {
+                tool_use_id,
+                content,
+                is_error,
+            } => {
+                if open.remove(tool_use_id) {
+                    lines.result(tool_use_id, content.as_deref().unwrap_or_default(), *is_error, at);
+                }
+            }
+            _ => {}
+        }
+    }
+    let last = events.last()?.created_at;
+    lines.close(&mut open, last);
+    if let Some(note) = about.note {
+        lines.user(vec![json!({"type": "text", "text": note})], last);
+    }
+    Some(lines.text)
+}
+
+/// Where a conversation of a bearable size begins.
+fn beginning(events: &[LoggedEvent]) -> usize {
+    let mut bytes = 0;
+    let mut first = events.len();
+    for (at, logged) in events.iter().enumerate().rev() {
+        bytes += serde_json::to_string(&logged.event).map_or(0, |text| text.len());
+        if bytes > MAX_BYTES {
+            break;
+        }
+        if matches!(logged.event.body, Body::UserMessage { .. }) {
+            first = at;
+        }
+    }
+    first
+}
+
+struct Lines<'a> {
+    about: &'a About<'a>,
+    parent: Option<String>,
+    text: Vec<u8>,
+}
+
+impl Lines<'_> {
+    fn user(&mut self, content: Vec<Value>, at: OffsetDateTime) {
+        self.line("user", json!({"role": "user", "content": content}), at);
+    }
+
+    fn assistant(&mut self, content: Vec<Value>, at: OffsetDateTime) {
+        let message = json!({
+            "id": format!("msg_{}", Uuid::new_v4().simple()), "type": "message", "role": "assistant",
+            "model": self.about.model, "content": content, "stop_reason": null, "stop_sequence": null,
+            "usage": {"input_tokens": 0, "output_tokens": 0},
+        });
+        self.line("assistant", message, at);
+    }
+
+    fn result(&mut self, id: &EventId, content: &[ContentBlock], is_error: Option<bool>, at: OffsetDateTime) {
+        let content: Vec<Value> = content.iter().filter_map(message::block_json).collect();
+        let mut block = json!({"type": "tool_result", "tool_use_id": id, "content": content});
+        if is_error == Some(true) {
+            block["is_error"] = true.into();
+        }
+        self.user(vec![block], at);
+    }
+
+    /// Gives calls without a result the result that they were interrupted.
+    fn close(&mut self, open: &mut BTreeSet<EventId>, at: OffsetDateTime) {
+        for id in std::mem::take(open) {
+            if let Body::AgentToolResult {
+                tool_use_id,
+                content,
+                is_error,
+            } = translate::interrupted(id)
+            {
+                self.result(&tool_use_id, content.as_deref().unwrap_or_default(), is_error, at);
+            }
+        }
+    }
+
+    fn line(&mut self, kind: &str, message: Value, at: OffsetDateTime) {
+        let uuid = Uuid::new_v4().to_string();
+        let line = json!({
+            "type": kind, "uuid": uuid, "parentUuid": self.parent, "sessionId": self.about.conversation,
+            "timestamp": at.format(&Rfc3339).unwrap_or_default(), "isSidechain": false,
+            "cwd": self.about.directory, "userType": "external", "message": message,
+        });
+        self.text.extend(line.to_string().into_bytes());
+        self.text.push(b'\n');
+        self.parent = Some(uuid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use time::Duration;
+    use wire::Event;
+
+    const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+    fn log(bodies: Vec<Body>) -> Vec<LoggedEvent> {
+        (1..)
+            .zip(bodies)
+            .map(|(seq, body)| {
+                let at = START + Duration::seconds(seq as i64);
+                LoggedEvent {
+                    seq,
+                    created_at: at,
+                    event: Event::new(body, at),
+                }
+            })
+            .collect()
+    }
+
+    fn user(text: &str) -> Body {
+        Body::UserMessage {
+            content: vec![ContentBlock::text(text)],
+        }
+    }
+
+    fn tool_use() -> Body {
+        let input = serde_json::from_str("{\"command\":\"ls\"}").unwrap();
+        Body::AgentToolUse {
+            name: "bash".into(),
+            input,
+            evaluated_permission: None,
+            evaluation: None,
+            session_thread_id: None,
+        }
+    }
+
+    fn lines(events: Vec<LoggedEvent>) -> Vec<Value> {
+        let except = EventId::random();
+        let conversation = Uuid::nil();
+        let about = About {
+            conversation,
+            model: "m",
+            directory: "/workspace",
+            except: &except,
+            note: Some("NOTE"),
+        };
+        let text = String::from_utf8(rebuild(events, &about).unwrap_or_default()).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn lines_are_chained_and_a_call_without_a_result_is_interrupted() {
+        let lines = lines(log(vec![user("hi"), tool_use()]));
+        let kinds: Vec<&str> = lines.iter().map(|line| line["type"].as_str().unwrap()).collect();
+        assert_eq!(kinds, ["user", "assistant", "user", "user"]);
+        for pair in lines.windows(2) {
+            assert_eq!(pair[1]["parentUuid"], pair[0]["uuid"]);
+        }
+        assert_eq!(lines[0]["parentUuid"], Value::Null);
+        let (call, result) = (
+            &lines[1]["message"]["content"][0],
+            &lines[2]["message"]["content"][0],
+        );
+        assert_eq!(
+            (&call["name"], &call["input"]["command"]),
+            (&json!("Bash"), &json!("ls"))
+        );
+        assert_eq!(
+            (&result["tool_use_id"], &result["is_error"]),
+            (&call["id"], &json!(true))
+        );
+        assert_eq!(lines[3]["message"]["content"][0]["text"], "NOTE");
+    }
+
+    #[test]
+    fn a_message_stands_where_it_was_acted_on() {
+        let agent = |text: &str| Body::AgentMessage {
+            content: vec![ContentBlock::text(text)],
+        };
+        let mut events = log(vec![
+            user("one"),
+            user("two"),
+            agent("to one"),
+            agent("to two"),
+            user("waits"),
+        ]);
+        events[1].event.processed_at = Some(START + Duration::milliseconds(3500));
+        events[4].event.processed_at = None;
+        let texts: Vec<String> = lines(events)
+            .iter()
+            .map(|line| line["message"]["content"][0]["text"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(texts, ["one", "to one", "two", "to two", "NOTE"]);
+    }
+
+    #[test]
+    fn without_a_conversation_there_is_no_transcript() {
+        assert!(lines(Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn a_conversation_that_is_too_long_begins_with_a_later_message() {
+        let big = "x".repeat(MAX_BYTES / 3);
+        let lines = lines(log(vec![
+            user("first"),
+            user(&big),
+            tool_use(),
+            user(&big),
+            tool_use(),
+        ]));
+        assert_eq!(
+            lines[0]["message"]["content"][0]["text"].as_str().unwrap().len(),
+            big.len()
+        );
+        assert!(
+            lines
+                .iter()
+                .all(|line| line["message"]["content"][0]["text"] != "first" || big.is_empty())
+        );
+    }
+}

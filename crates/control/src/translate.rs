@@ -1,0 +1,274 @@
+//! From the frames of a runtime to the events of the log. Pure: no clock, no I/O.
+//!
+//! Frames are hostile: whatever order they come in, what comes out is a log that makes sense. A tool result without a
+//! call is left out, an event has the id that its previews announced or a new one if they were not its beginning, and
+//! every model request that was started ends.
+
+mod content;
+mod stream;
+
+use crate::retry;
+pub(crate) use content::runtime_tool_name;
+use content::{result_blocks, tool_input, tool_name};
+use domain::EventId;
+use std::collections::BTreeMap;
+use stream::Streaming;
+use stream_json::{Answer, Assistant, Block, Content, ControlRequest, Frame, SystemEvent, TurnResult, User};
+use wire::{Body, ContentBlock, ModelUsage, Preview};
+
+/// Tool calls that may be open at once; a runtime that goes on past them is broken.
+const MAX_OPEN_TOOLS: usize = 1000;
+
+/// What a frame means for the session.
+#[derive(Debug)]
+pub(crate) enum Meaning {
+    Event(EventId, Body),
+    Preview(Preview),
+    /// The runtime wants an answer.
+    Asks(Box<ControlRequest>),
+    /// The runtime answers what it was asked.
+    Answers(Answer),
+    /// The turn is over.
+    Ended(Box<TurnResult>),
+}
+
+/// The runtime does what no runtime may.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Nonsense {
+    #[error("it has more than {MAX_OPEN_TOOLS} tool calls open")]
+    TooManyTools,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Translator {
+    request: Option<Request>,
+    streaming: Streaming,
+    /// Tool calls without a result: the runtime's id, and the event's.
+    tools: BTreeMap<String, EventId>,
+    /// The class and text of an API error that the runtime gave up on.
+    api_error: Option<ApiError>,
+}
+
+#[derive(Debug)]
+struct Request {
+    started: EventId,
+    usage: ModelUsage,
+}
+
+/// The runtime's own account of a model call that failed for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ApiError {
+    pub class: String,
+    pub text: String,
+}
+
+impl Translator {
+    pub(crate) fn translate(&mut self, frame: Frame) -> Result<Vec<Meaning>, Nonsense> {
+        let mut out = Vec::new();
+        match frame {
+            Frame::StreamEvent(frame) if frame.parent_tool_use_id.is_none() => {
+                self.stream_event(&frame.event, &mut out);
+            }
+            Frame::Assistant(frame) => self.assistant(*frame, &mut out)?,
+            Frame::User(frame) => self.user(*frame, &mut out),
+            Frame::System(frame) => self.system(frame.event, &mut out),
+            Frame::ControlRequest(request) => out.push(Meaning::Asks(request)),
+            Frame::ControlResponse(response) => out.push(Meaning::Answers(response.response)),
+            Frame::Result(result) => {
+                self.close_request(true, &mut out);
+                self.streaming.reset();
+                out.push(Meaning::Ended(result));
+            }
+            // An answer that the runtime no longer wants does no harm.
+            Frame::StreamEvent(_)
+            | Frame::ControlCancelRequest(_)
+            | Frame::CommandLifecycle(_)
+            | Frame::KeepAlive
+            | Frame::Unknown(_) => {}
+        }
+        Ok(out)
+    }
+
+    /// Events that end what a runtime that is gone left open: the model request, and each tool call as interrupted.
+    pub(crate) fn cut(&mut self) -> Vec<Meaning> {
+        let mut out = Vec::new();
+        self.close_request(true, &mut out);
+        self.streaming.reset();
+        for (_, tool_use_id) in std::mem::take(&mut self.tools) {
+            event(&mut out, interrupted(tool_use_id));
+        }
+        out
+    }
+
+    /// The API error that the present turn ended with; asked for once.
+    pub(crate) fn take_api_error(&mut self) -> Option<ApiError> {
+        self.api_error.take()
+    }
+
+    fn stream_event(&mut self, json: &serde_json::Value, out: &mut Vec<Meaning>) {
+        match json["type"].as_str() {
+            Some("message_start") => {
+                self.close_request(true, out);
+                self.streaming.reset();
+                let started = EventId::random();
+                out.push(Meaning::Event(started.clone(), Body::SpanModelRequestStart));
+                let mut usage = ModelUsage::default();
+                stream::add_usage(&mut usage, &json["message"]["usage"]);
+                self.request = Some(Request { started, usage });
+            }
+            Some("message_delta") => {
+                if let Some(request) = &mut self.request {
+                    stream::add_usage(&mut request.usage, &json["usage"]);
+                }
+            }
+            Some("message_stop") => self.close_request(false, out),
+            Some(_) => out.extend(self.streaming.preview(json).map(Meaning::Preview)),
+            None => {}
+        }
+    }
+
+    fn assistant(&mut self, frame: Assistant, out: &mut Vec<Meaning>) -> Result<(), Nonsense> {
+        if let Some(class) = frame.error {
+            let text = frame
+                .message
+                .content
+                .iter()
+                .filter_map(Block::as_text)
+                .collect::<Vec<_>>()
+                .join("\n");
+            self.api_error = Some(ApiError { class, text });
+            return Ok(());
+        }
+        // Of a subagent only what it does is told, not what it says to its parent.
+        let main = frame.parent_tool_use_id.is_none();
+        for block in frame.message.content {
+            match block {
+                Block::Text { text, .. } if main && !text.is_empty() => {
+                    let id = self.streaming.finish_text(&text);
+                    out.push(Meaning::Event(
+                        id,
+                        Body::AgentMessage {
+                            content: vec![ContentBlock::text(text)],
+                        },
+                    ));
+                }
+                Block::Thinking { .. } if main => self.thinking(out),
+                Block::Other(block)
+                    if main && block.get("type").is_some_and(|kind| kind == "redacted_thinking") =>
+                {
+                    self.thinking(out);
+                }
+                Block::ToolUse { id, name, input, .. } => self.tool_use(id, &name, input, out)?,
+                Block::Text { .. } | Block::Thinking { .. } | Block::ToolResult { .. } | Block::Other(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn thinking(&mut self, out: &mut Vec<Meaning>) {
+        out.push(Meaning::Event(
+            self.streaming.finish_thinking(),
+            Body::AgentThinking,
+        ));
+    }
+
+    fn tool_use(
+        &mut self,
+        id: String,
+        name: &str,
+        input: serde_json::Value,
+        out: &mut Vec<Meaning>,
+    ) -> Result<(), Nonsense> {
+        if self.tools.len() >= MAX_OPEN_TOOLS {
+            return Err(Nonsense::TooManyTools);
+        }
+        let event_id = EventId::random();
+        // The same call told twice is one call.
+        if self.tools.contains_key(&id) {
+            return Ok(());
+        }
+        self.tools.insert(id, event_id.clone());
+        let body = Body::AgentToolUse {
+            name: tool_name(name),
+            input: tool_input(input),
+            evaluated_permission: Some("allow".to_owned()),
+            evaluation: None,
+            session_thread_id: None,
+        };
+        out.push(Meaning::Event(event_id, body));
+        Ok(())
+    }
+
+    fn user(&mut self, frame: User, out: &mut Vec<Meaning>) {
+        let Content::Blocks(blocks) = frame.message.content else {
+            return;
+        };
+        for block in blocks {
+            let Block::ToolResult {
+                tool_use_id,
+                content,
+                is_error,
+                ..
+            } = block
+            else {
+                continue;
+            };
+            if let Some(tool_use_id) = self.tools.remove(&tool_use_id) {
+                event(
+                    out,
+                    Body::AgentToolResult {
+                        tool_use_id,
+                        content: result_blocks(content),
+                        is_error,
+                    },
+                );
+            }
+        }
+    }
+
+    fn system(&mut self, system: SystemEvent, out: &mut Vec<Meaning>) {
+        match system {
+            SystemEvent::CompactBoundary(_) => event(out, Body::AgentThreadContextCompacted),
+            SystemEvent::ApiRetry(attempt) => {
+                self.close_request(true, out);
+                self.streaming.reset();
+                event(
+                    out,
+                    Body::SessionError {
+                        error: retry::error(&attempt),
+                    },
+                );
+            }
+            SystemEvent::Init(_)
+            | SystemEvent::Status { .. }
+            | SystemEvent::SessionStateChanged { .. }
+            | SystemEvent::PermissionDenied { .. }
+            | SystemEvent::Other(_) => {}
+        }
+    }
+
+    fn close_request(&mut self, failed: bool, out: &mut Vec<Meaning>) {
+        if let Some(Request { started, usage }) = self.request.take() {
+            let end = Body::SpanModelRequestEnd {
+                model_request_start_id: started,
+                is_error: failed.then_some(true),
+                model_usage: usage,
+            };
+            event(out, end);
+        }
+    }
+}
+
+/// What a tool call without a result gets instead of one.
+pub(crate) fn interrupted(tool_use_id: EventId) -> Body {
+    let text = "The call was interrupted: it is not known whether it ran, or how far.";
+    Body::AgentToolResult {
+        tool_use_id,
+        content: Some(vec![ContentBlock::text(text)]),
+        is_error: Some(true),
+    }
+}
+
+fn event(out: &mut Vec<Meaning>, body: Body) {
+    out.push(Meaning::Event(EventId::random(), body));
+}
