@@ -1,0 +1,405 @@
+//! Whether a tool call may run, must be asked about, or is refused. Pure but for looking where symbolic links lead.
+//!
+//! Order: deny rules, ask rules, mode, allow rules, what is harmless by itself, ask. A rule that cannot be
+//! understood never allows anything.
+
+mod command;
+mod path;
+mod rule;
+
+pub(crate) use command::split;
+pub(crate) use path::Directories;
+pub(crate) use rule::{Rule, split_rules};
+
+use agent_tools::Kind;
+use serde_json::Value;
+use stream_json::{PermissionRule, PermissionUpdate};
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    #[default]
+    Default,
+    AcceptEdits,
+    BypassPermissions,
+    Plan,
+    DontAsk,
+    /// Judged by a classifier in the official command line; here it asks like the default mode.
+    Auto,
+}
+
+impl Mode {
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "default" | "manual" => Self::Default,
+            "acceptEdits" => Self::AcceptEdits,
+            "bypassPermissions" => Self::BypassPermissions,
+            "plan" => Self::Plan,
+            "dontAsk" => Self::DontAsk,
+            "auto" => Self::Auto,
+            _ => return None,
+        })
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::AcceptEdits => "acceptEdits",
+            Self::BypassPermissions => "bypassPermissions",
+            Self::Plan => "plan",
+            Self::DontAsk => "dontAsk",
+            Self::Auto => "auto",
+        }
+    }
+}
+
+/// Why, in the words of the protocol: `rule`, `mode`, `other`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Decision {
+    Allow,
+    Ask {
+        reason: String,
+        reason_type: &'static str,
+    },
+    Deny {
+        message: String,
+        reason_type: &'static str,
+    },
+}
+
+/// The call to judge.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) tool: &'a str,
+    pub(crate) kind: Kind,
+    pub(crate) input: &'a Value,
+}
+
+impl Call<'_> {
+    /// The file a file tool works on, or the directory a search starts in.
+    pub(crate) fn path(&self) -> Option<&str> {
+        ["file_path", "notebook_path", "path"]
+            .iter()
+            .find_map(|key| self.input.get(key)?.as_str())
+    }
+
+    pub(crate) fn command(&self) -> Option<&str> {
+        (self.tool == "Bash")
+            .then(|| self.input.get("command")?.as_str())
+            .flatten()
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Permissions {
+    pub(crate) mode: Mode,
+    pub(crate) deny: Vec<Rule>,
+    pub(crate) ask: Vec<Rule>,
+    pub(crate) allow: Vec<Rule>,
+    pub(crate) directories: Directories,
+}
+
+impl Permissions {
+    /// Whether a bare deny rule takes the whole tool away.
+    pub(crate) fn removes(&self, tool: &str) -> bool {
+        self.deny.iter().any(|rule| rule.is_bare() && rule.names(tool))
+    }
+
+    pub(crate) fn decide(&self, call: Call<'_>) -> Decision {
+        if let Some(rule) = self
+            .deny
+            .iter()
+            .find(|rule| rule.forbids(call, &self.directories))
+        {
+            let message = format!(
+                "Permission to use {} has been denied by the rule {rule}.",
+                call.tool
+            );
+            return Decision::Deny {
+                message,
+                reason_type: "rule",
+            };
+        }
+        if let Some(rule) = self.ask.iter().find(|rule| rule.forbids(call, &self.directories)) {
+            return Decision::Ask {
+                reason: format!("The rule {rule} asks for confirmation."),
+                reason_type: "rule",
+            };
+        }
+        match self.by_mode(call) {
+            Some(decision) => decision,
+            None if self.allowed_by_rule(call) || self.harmless(call) => Decision::Allow,
+            None if self.mode == Mode::DontAsk => Decision::Deny {
+                message: format!(
+                    "Permission to use {} has been denied because don't-ask mode is on.",
+                    call.tool
+                ),
+                reason_type: "mode",
+            },
+            None => Decision::Ask {
+                reason: format!("{} needs permission.", call.tool),
+                reason_type: "other",
+            },
+        }
+    }
+
+    fn by_mode(&self, call: Call<'_>) -> Option<Decision> {
+        match self.mode {
+            Mode::BypassPermissions => Some(Decision::Allow),
+            Mode::AcceptEdits if self.is_edit_inside(call) => Some(Decision::Allow),
+            Mode::Plan if call.kind != Kind::Read && !self.harmless(call) => Some(Decision::Deny {
+                message: format!("{} cannot be used in plan mode, which only reads.", call.tool),
+                reason_type: "mode",
+            }),
+            _ => None,
+        }
+    }
+
+    fn is_edit_inside(&self, call: Call<'_>) -> bool {
+        match call.kind {
+            Kind::Edit => call.path().is_some_and(|path| self.directories.contain(path)),
+            Kind::Execute => call.command().and_then(split).is_some_and(|commands| {
+                commands.iter().all(|command| {
+                    command.edits_only_inside(&self.directories) || command.is_harmless(&self.directories)
+                })
+            }),
+            Kind::Read => false,
+        }
+    }
+
+    /// Each command of a line must be allowed, by a rule or by being harmless; a line that cannot be taken apart
+    /// is allowed only by a rule for all of Bash or for exactly this line.
+    fn allowed_by_rule(&self, call: Call<'_>) -> bool {
+        if self.allow.iter().any(|rule| rule.allows(call, &self.directories)) {
+            return true;
+        }
+        call.command().and_then(split).is_some_and(|commands| {
+            commands.iter().all(|command| {
+                command.is_harmless(&self.directories)
+                    || self.allow.iter().any(|rule| rule.allows_command(command))
+            })
+        })
+    }
+
+    fn harmless(&self, call: Call<'_>) -> bool {
+        match call.kind {
+            Kind::Read => call.path().is_none_or(|path| self.directories.contain(path)),
+            Kind::Edit => false,
+            Kind::Execute => match call.command() {
+                Some(command) => split(command).is_some_and(|commands| {
+                    commands
+                        .iter()
+                        .all(|command| command.is_harmless(&self.directories))
+                }),
+                // A tool that only watches or stops what an allowed command started.
+                None => call.tool == "BashOutput" || call.tool == "KillShell",
+            },
+        }
+    }
+
+    /// Applies what the host answered to a question, for this session.
+    pub(crate) fn update(&mut self, update: &PermissionUpdate) {
+        match update.kind.as_str() {
+            "setMode" => {
+                if let Some(mode) = update.mode.as_deref().and_then(Mode::parse) {
+                    self.mode = mode;
+                }
+            }
+            "addDirectories" => self.directories.add(update.directories.iter().flatten()),
+            "removeDirectories" => self.directories.remove(update.directories.iter().flatten()),
+            "addRules" | "replaceRules" | "removeRules" => {
+                let list = match update.behavior.as_deref() {
+                    Some("allow") => &mut self.allow,
+                    Some("deny") => &mut self.deny,
+                    Some("ask") => &mut self.ask,
+                    _ => return,
+                };
+                let rules: Vec<Rule> = update.rules.iter().flatten().map(rule_of).collect();
+                if update.kind != "addRules" {
+                    list.retain(|rule| update.kind == "removeRules" && !rules.contains(rule));
+                }
+                if update.kind != "removeRules" {
+                    list.extend(rules);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What a host may offer as "always allow".
+    pub(crate) fn suggestions(&self, call: Call<'_>) -> Vec<PermissionUpdate> {
+        let update = |kind: &str| PermissionUpdate {
+            kind: kind.to_owned(),
+            rules: None,
+            behavior: None,
+            mode: None,
+            directories: None,
+            destination: Some("session".to_owned()),
+        };
+        if call.kind == Kind::Edit && call.path().is_some_and(|path| self.directories.contain(path)) {
+            return vec![PermissionUpdate {
+                mode: Some("acceptEdits".to_owned()),
+                ..update("setMode")
+            }];
+        }
+        let rule = PermissionRule {
+            tool_name: call.tool.to_owned(),
+            rule_content: call.command().or_else(|| call.path()).map(str::to_owned),
+        };
+        vec![PermissionUpdate {
+            rules: Some(vec![rule]),
+            behavior: Some("allow".to_owned()),
+            ..update("addRules")
+        }]
+    }
+}
+
+fn rule_of(rule: &PermissionRule) -> Rule {
+    Rule::new(&rule.tool_name, rule.rule_content.as_deref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn permissions(mode: Mode, deny: &[&str], ask: &[&str], allow: &[&str]) -> Permissions {
+        let rules = |list: &[&str]| list.iter().map(|rule| Rule::parse(rule)).collect();
+        Permissions {
+            mode,
+            deny: rules(deny),
+            ask: rules(ask),
+            allow: rules(allow),
+            directories: Directories::new("/w".into(), vec!["/extra".into()]),
+        }
+    }
+
+    fn decide(permissions: &Permissions, tool: &str, argument: &str) -> &'static str {
+        let (kind, input) = match tool {
+            "Bash" => (Kind::Execute, json!({"command": argument})),
+            "Read" | "Grep" => (Kind::Read, json!({"file_path": argument})),
+            _ => (Kind::Edit, json!({"file_path": argument})),
+        };
+        match permissions.decide(Call {
+            tool,
+            kind,
+            input: &input,
+        }) {
+            Decision::Allow => "allow",
+            Decision::Ask { .. } => "ask",
+            Decision::Deny { .. } => "deny",
+        }
+    }
+
+    #[test]
+    fn modes_decide_what_rules_do_not() {
+        for (mode, tool, argument, expected) in [
+            (Mode::Default, "Bash", "echo hi", "allow"),
+            (Mode::Default, "Bash", "touch a", "ask"),
+            (Mode::Default, "Read", "/w/a", "allow"),
+            (Mode::Default, "Read", "a/b", "allow"),
+            (Mode::Default, "Read", "/extra/b", "allow"),
+            (Mode::Default, "Read", "/etc/passwd", "ask"),
+            (Mode::Default, "Read", "/w/../etc/passwd", "ask"),
+            (Mode::Default, "Write", "/w/a", "ask"),
+            (Mode::AcceptEdits, "Write", "/w/a", "allow"),
+            (Mode::AcceptEdits, "Write", "/w/../a", "ask"),
+            (Mode::AcceptEdits, "Bash", "mkdir -p a && touch a/b", "allow"),
+            (Mode::AcceptEdits, "Bash", "rm -rf /", "ask"),
+            (Mode::AcceptEdits, "Bash", "touch $HOME/a", "ask"),
+            (Mode::AcceptEdits, "Bash", "make", "ask"),
+            (Mode::BypassPermissions, "Bash", "rm -rf /", "allow"),
+            (Mode::Plan, "Write", "/w/a", "deny"),
+            (Mode::Plan, "Bash", "ls", "allow"),
+            (Mode::Plan, "Bash", "make", "deny"),
+            (Mode::DontAsk, "Bash", "make", "deny"),
+            (Mode::DontAsk, "Bash", "ls", "allow"),
+        ] {
+            assert_eq!(
+                decide(&permissions(mode, &[], &[], &[]), tool, argument),
+                expected,
+                "{mode:?} {tool} {argument}"
+            );
+        }
+    }
+
+    #[test]
+    fn deny_goes_before_ask_before_mode_before_allow() {
+        let all = permissions(
+            Mode::BypassPermissions,
+            &["Bash(rm *)"],
+            &["Bash(git push:*)"],
+            &["Bash"],
+        );
+        for (command, expected) in [
+            ("rm -rf a", "deny"),
+            ("ls; rm a", "deny"),
+            ("FOO=1 rm a", "deny"),
+            ("echo $(rm a)", "deny"),
+            ("git push origin", "ask"),
+            ("make", "allow"),
+        ] {
+            assert_eq!(decide(&all, "Bash", command), expected, "{command}");
+        }
+    }
+
+    #[test]
+    fn allow_rules_cover_each_command_of_a_line() {
+        let git = permissions(
+            Mode::Default,
+            &[],
+            &[],
+            &[
+                "Bash(git *)",
+                "Bash(npm run test:*)",
+                "Edit(src/**)",
+                "Read(/etc/hosts)",
+                "Read(//etc/hosts)",
+            ],
+        );
+        for (tool, argument, expected) in [
+            ("Bash", "git commit -m 'a b'", "allow"),
+            ("Bash", "git", "allow"),
+            ("Bash", "gitk", "ask"),
+            ("Bash", "git status && rm a", "ask"),
+            ("Bash", "git status && echo done", "allow"),
+            ("Bash", "git log $(rm a)", "ask"),
+            ("Bash", "git log > /etc/x", "ask"),
+            ("Bash", "npm run test -- a", "allow"),
+            ("Bash", "npm run testing", "ask"),
+            ("Edit", "/w/src/a/b.rs", "allow"),
+            ("Write", "src/a.rs", "allow"),
+            ("Edit", "/w/src/../a.rs", "ask"),
+            ("Edit", "/other/src/a.rs", "ask"),
+            ("Read", "/etc/hosts", "allow"),
+            ("Read", "/etc/passwd", "ask"),
+        ] {
+            assert_eq!(decide(&git, tool, argument), expected, "{tool} {argument}");
+        }
+    }
+
+    #[test]
+    fn a_bare_deny_removes_the_tool_and_a_path_deny_covers_reading_tools() {
+        let permissions = permissions(Mode::Default, &["Write", "Read(./secrets/**)"], &[], &["Read"]);
+        assert!(permissions.removes("Write") && !permissions.removes("Read"));
+        assert_eq!(decide(&permissions, "Read", "secrets/key"), "deny");
+        assert_eq!(decide(&permissions, "Grep", "/w/secrets/key"), "deny");
+        assert_eq!(decide(&permissions, "Read", "/anywhere"), "allow");
+    }
+
+    #[test]
+    fn the_host_s_updates_change_rules_mode_and_directories() {
+        let mut permissions = permissions(Mode::Default, &[], &[], &[]);
+        for update in [
+            json!({"type":"addRules","rules":[{"toolName":"Bash","ruleContent":"make:*"}],"behavior":"allow","destination":"session"}),
+            json!({"type":"setMode","mode":"acceptEdits","destination":"session"}),
+            json!({"type":"addDirectories","directories":["/more"],"destination":"session"}),
+        ] {
+            permissions.update(&serde_json::from_value(update).unwrap());
+        }
+        assert_eq!(decide(&permissions, "Bash", "make all"), "allow");
+        assert_eq!(decide(&permissions, "Write", "/more/a"), "allow");
+        let remove = json!({"type":"removeRules","rules":[{"toolName":"Bash","ruleContent":"make:*"}],"behavior":"allow"});
+        permissions.update(&serde_json::from_value(remove).unwrap());
+        assert_eq!(decide(&permissions, "Bash", "make all"), "ask");
+    }
+}

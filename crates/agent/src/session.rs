@@ -1,0 +1,145 @@
+//! What a running session shares between its turn and the control requests served meanwhile. One task owns it all.
+
+use crate::environment::{Environment, StateFrames};
+use crate::model::{Client, Thinking, ToolDefinition};
+use crate::output::Output;
+use crate::permissions::Permissions;
+use crate::questions::Questions;
+use crate::tools::Tools;
+use agent_tools::{Concurrency, Kind};
+use domain::{Cost, PriceTable};
+use std::cell::{Cell, RefCell};
+use std::collections::{HashSet, VecDeque};
+use std::path::PathBuf;
+use stream_json::{SystemEvent, User};
+use tokio_util::sync::CancellationToken;
+
+/// The Claude Code version whose protocol this is; hosts gate features on it.
+pub(crate) const PROTOCOL_VERSION: &str = "2.1.330";
+
+/// The window of a model that no price table knows.
+const UNKNOWN_WINDOW: u64 = 200_000;
+const UNKNOWN_MAX_OUTPUT: u64 = 32_000;
+
+/// What the command line fixed for good.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Options {
+    pub(crate) max_turns: Option<u32>,
+    pub(crate) max_budget: Option<Cost>,
+    pub(crate) task_budget: Option<u64>,
+    pub(crate) asks_host: bool,
+    pub(crate) may_bypass: bool,
+    pub(crate) partial_messages: bool,
+    pub(crate) replays_user_messages: bool,
+    pub(crate) effort: Option<String>,
+}
+
+/// What control requests change while the session runs.
+pub(crate) struct Live {
+    pub(crate) model: String,
+    pub(crate) default_model: String,
+    pub(crate) thinking: Thinking,
+    pub(crate) permissions: Permissions,
+    /// Blocks of the system prompt.
+    pub(crate) system: Vec<String>,
+}
+
+/// A tool as the loop sees it.
+pub(crate) struct Tool {
+    pub(crate) definition: ToolDefinition,
+    pub(crate) kind: Kind,
+    pub(crate) concurrency: Concurrency,
+}
+
+pub(crate) struct Session {
+    pub(crate) cwd: PathBuf,
+    pub(crate) environment: Environment,
+    pub(crate) options: Options,
+    pub(crate) client: Client,
+    pub(crate) tools: Box<dyn Tools>,
+    /// Those of the base set; deny rules are applied when they are listed.
+    pub(crate) base_tools: Vec<Tool>,
+    pub(crate) live: RefCell<Live>,
+    pub(crate) output: Output,
+    pub(crate) questions: Questions,
+    /// User lines that no turn has taken yet.
+    pub(crate) inbox: RefCell<VecDeque<User>>,
+    /// The uuids of all user lines so far: none runs twice.
+    pub(crate) seen: RefCell<HashSet<String>>,
+    /// Cancels the turn that runs.
+    pub(crate) interrupt: RefCell<CancellationToken>,
+    pub(crate) is_running: Cell<bool>,
+    /// How full the window was after the last call.
+    pub(crate) context_tokens: Cell<u64>,
+}
+
+impl Session {
+    pub(crate) fn id(&self) -> String {
+        self.output.session_id()
+    }
+
+    pub(crate) fn token(&self) -> CancellationToken {
+        self.interrupt.borrow().clone()
+    }
+
+    /// The tools that may be used: those no bare deny rule takes away.
+    pub(crate) fn listed_tools(&self) -> impl Iterator<Item = &Tool> {
+        let live = self.live.borrow();
+        let removed: Vec<bool> = self
+            .base_tools
+            .iter()
+            .map(|tool| live.permissions.removes(&tool.definition.name))
+            .collect();
+        self.base_tools
+            .iter()
+            .zip(removed)
+            .filter(|(_, removed)| !removed)
+            .map(|(tool, _)| tool)
+    }
+
+    pub(crate) fn tool(&self, name: &str) -> Option<&Tool> {
+        self.listed_tools().find(|tool| tool.definition.name == name)
+    }
+
+    pub(crate) fn model(&self) -> String {
+        self.live.borrow().model.clone()
+    }
+
+    pub(crate) fn context_window(&self) -> u64 {
+        PriceTable::built_in()
+            .model(&self.model())
+            .map_or(UNKNOWN_WINDOW, |model| model.context_window)
+    }
+
+    pub(crate) fn max_output_tokens(&self) -> u64 {
+        let limit = PriceTable::built_in()
+            .model(&self.model())
+            .map_or(UNKNOWN_MAX_OUTPUT, |model| model.max_output_tokens);
+        self.environment
+            .max_output_tokens
+            .map_or(limit, |tokens| tokens.min(limit))
+    }
+
+    /// How full the window may be before the conversation is summarised: room is kept for one reply and the summary.
+    pub(crate) fn compaction_threshold(&self) -> u64 {
+        let window = self.context_window();
+        window
+            .saturating_sub(self.max_output_tokens().min(20_000))
+            .saturating_sub(13_000)
+            .max(window / 2)
+    }
+
+    pub(crate) async fn state(&self, state: &str) {
+        let sdk_host_only = match self.environment.state_frames {
+            StateFrames::Silent => return,
+            StateFrames::HostOnly => Some(true),
+            StateFrames::Visible => None,
+        };
+        self.output
+            .system(SystemEvent::SessionStateChanged {
+                state: state.to_owned(),
+                sdk_host_only,
+            })
+            .await;
+    }
+}

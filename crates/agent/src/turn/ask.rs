@@ -1,0 +1,142 @@
+//! Permission questions to the host. No answer is a no: when the host's input ends, or the turn is interrupted.
+
+use super::Call;
+use super::calls::{INTERRUPTED, Performed};
+use crate::permissions;
+use crate::session::Session;
+use serde_json::{Value, json};
+use stream_json::{
+    Answer, CanUseTool, CancelRequest, ControlRequest, Extra, Frame, PermissionAnswer, Request, SystemEvent,
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub(super) async fn deny(session: &Session, call: &Call, message: String, reason_type: &str) -> Performed {
+    session
+        .output
+        .system(SystemEvent::PermissionDenied {
+            tool_name: call.name.clone(),
+            tool_use_id: call.id.clone(),
+            decision_reason_type: Some(reason_type.to_owned()),
+            decision_reason: None,
+            message: message.clone(),
+        })
+        .await;
+    Performed::denied(call, message, false)
+}
+
+/// Asks `can_use_tool`; the input to run with, or what the model is told instead.
+pub(super) async fn ask_host(
+    session: &Session,
+    call: &Call,
+    judged: permissions::Call<'_>,
+    (reason, reason_type): (String, &'static str),
+    token: &CancellationToken,
+) -> Result<Value, Performed> {
+    let request_id = Uuid::new_v4().to_string();
+    let Some(answer) = session.questions.expect(&request_id) else {
+        let message = "The host has closed its input, so permission cannot be asked for.".to_owned();
+        return Err(deny(session, call, message, "other").await);
+    };
+    if session.questions.open() == 1 {
+        session.state("requires_action").await;
+    }
+    session
+        .output
+        .send(question(
+            session,
+            &request_id,
+            call,
+            judged,
+            (reason, reason_type),
+        ))
+        .await;
+    let answer = tokio::select! {
+        biased;
+        () = token.cancelled() => {
+            session.questions.withdraw(&request_id);
+            session.output.send(Frame::ControlCancelRequest(CancelRequest { request_id })).await;
+            return Err(Performed::error(INTERRUPTED));
+        }
+        answer = answer => answer,
+    };
+    if session.questions.open() == 0 {
+        session.state("running").await;
+    }
+    match answer {
+        Ok(answer) => apply(session, call, answer).await,
+        Err(_) => {
+            let message = "The host closed its input before it answered the permission request.".to_owned();
+            Err(deny(session, call, message, "other").await)
+        }
+    }
+}
+
+fn question(
+    session: &Session,
+    request_id: &str,
+    call: &Call,
+    judged: permissions::Call<'_>,
+    (reason, reason_type): (String, &str),
+) -> Frame {
+    let mut extra = Extra::new();
+    if let Some(description) = call
+        .input
+        .get("description")
+        .filter(|description| description.is_string())
+    {
+        extra.insert("description".to_owned(), description.clone());
+    }
+    if let Some(path) = judged.path() {
+        extra.insert("blocked_path".to_owned(), json!(path));
+    }
+    let request = CanUseTool {
+        tool_name: call.name.clone(),
+        display_name: Some(call.name.clone()),
+        input: call.input.clone(),
+        tool_use_id: call.id.clone(),
+        permission_suggestions: session.live.borrow().permissions.suggestions(judged),
+        decision_reason: Some(reason),
+        decision_reason_type: Some(reason_type.to_owned()),
+        extra,
+    };
+    Frame::ControlRequest(Box::new(ControlRequest {
+        request_id: request_id.to_owned(),
+        request: Request::CanUseTool(Box::new(request)),
+    }))
+}
+
+async fn apply(session: &Session, call: &Call, answer: Answer) -> Result<Value, Performed> {
+    let body = match answer {
+        Answer::Success { response, .. } => response.unwrap_or(Value::Null),
+        Answer::Error { error, .. } => return Err(Performed::denied(call, error, false)),
+    };
+    match serde_json::from_value(body) {
+        Ok(PermissionAnswer::Allow {
+            updated_input,
+            updated_permissions,
+        }) => {
+            let before = session.live.borrow().permissions.mode;
+            {
+                let mut live = session.live.borrow_mut();
+                for update in updated_permissions.iter().flatten() {
+                    live.permissions.update(update);
+                }
+            }
+            let mode = session.live.borrow().permissions.mode;
+            if mode != before {
+                crate::control::send_mode(session, mode).await;
+            }
+            Ok(updated_input
+                .filter(Value::is_object)
+                .unwrap_or_else(|| call.input.clone()))
+        }
+        Ok(PermissionAnswer::Deny { message, interrupt }) => {
+            Err(Performed::denied(call, message, interrupt == Some(true)))
+        }
+        Err(error) => {
+            let message = format!("The host's answer to the permission request cannot be read: {error}");
+            Err(Performed::denied(call, message, false))
+        }
+    }
+}
