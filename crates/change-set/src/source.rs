@@ -6,6 +6,7 @@ use crate::path::RelativePath;
 use async_trait::async_trait;
 use guest_protocol::{Change, Client, ClientError};
 use std::ops::ControlFlow;
+use std::path::Path;
 
 /// Reads a workspace's upper directory.
 #[async_trait]
@@ -40,6 +41,11 @@ pub struct GuestSource {
 impl GuestSource {
     pub fn new(client: Client) -> Self {
         Self { client }
+    }
+
+    /// Of the reader that listens on `socket`. Connects at the first call.
+    pub fn connect(socket: &Path) -> Self {
+        Self::new(Client::new(socket))
     }
 }
 

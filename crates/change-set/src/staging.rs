@@ -56,7 +56,7 @@ impl Staging {
             Err(error) => return Err(error.into()),
         };
         let stamp = Stamp::from(&rustix::fs::fstat(&directory)?);
-        let own = stamp.uid == rustix::process::geteuid().as_raw() && stamp.mode & 0o077 == 0;
+        let own = stamp.uid == rustix::process::geteuid().as_raw() && stamp.mode == 0o700;
         Ok(own.then_some(Self { directory, name }))
     }
 

@@ -207,7 +207,9 @@ async fn attributes_that_the_user_set_stay_on_an_edited_file() {
         rustix::fs::XattrFlags::empty(),
     );
     if let Err(error) = set {
-        println!("skipped: this file system keeps no user attributes: {error}");
+        println!(
+            "SKIP applying::attributes_that_the_user_set_stay_on_an_edited_file: no user attributes here: {error}"
+        );
         return;
     }
     fixture.begin();

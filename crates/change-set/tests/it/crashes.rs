@@ -6,6 +6,8 @@ use change_set::{ApplyError, Faults, Outcome, recover, recover_with};
 use domain::SessionId;
 use rustix::io::Errno;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -179,9 +181,13 @@ async fn a_recovery_that_dies_at_any_call_is_ended_by_the_next() {
     }
 }
 
-/// The real thing: a process that ends by SIGKILL right before its n-th call, for every n.
+/// The real thing: a process that ends by SIGKILL right before its n-th call, for every n. The process is this test
+/// again, with a number to die at.
 #[tokio::test]
 async fn a_killed_process_leaves_all_or_nothing() {
+    if let Ok(kill_at) = std::env::var(KILL_AT) {
+        return apply_and_be_killed(kill_at.parse().unwrap()).await;
+    }
     let (before, after) = outcome_without_faults().await;
     let mut at = 0;
     loop {
@@ -190,17 +196,16 @@ async fn a_killed_process_leaves_all_or_nothing() {
         let status = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
-                "crashes::child_that_applies_and_is_killed",
-                "--ignored",
+                "crashes::a_killed_process_leaves_all_or_nothing",
                 "--quiet",
             ])
+            .env(KILL_AT, at.to_string())
             .env("CHANGE_SET_TEST_BASE", &fixture.base)
             .env("CHANGE_SET_TEST_SESSION", fixture.session.as_str())
             .env(
                 "CHANGE_SET_TEST_STARTED",
                 format!("{} {}", started.as_secs(), started.subsec_nanos()),
             )
-            .env("CHANGE_SET_TEST_KILL_AT", at.to_string())
             .output()
             .unwrap()
             .status;
@@ -218,13 +223,18 @@ async fn a_killed_process_leaves_all_or_nothing() {
             assert!(at > 50, "it was killed at every call");
             break;
         }
+        assert_eq!(
+            status.signal(),
+            Some(9),
+            "killed at {at}: it ends by the signal and not by an error"
+        );
         at += 1;
     }
 }
 
-#[tokio::test]
-#[ignore = "run by a_killed_process_leaves_all_or_nothing, in a process of its own"]
-async fn child_that_applies_and_is_killed() {
+const KILL_AT: &str = "CHANGE_SET_TEST_KILL_AT";
+
+async fn apply_and_be_killed(kill_at: usize) {
     let variable = |name: &str| std::env::var(name).unwrap();
     let base = PathBuf::from(variable("CHANGE_SET_TEST_BASE"));
     let session: SessionId = variable("CHANGE_SET_TEST_SESSION").parse().unwrap();
@@ -232,7 +242,6 @@ async fn child_that_applies_and_is_killed() {
     let (seconds, nanoseconds) = time.split_once(' ').unwrap();
     let started: SystemTime =
         UNIX_EPOCH + Duration::new(seconds.parse().unwrap(), nanoseconds.parse().unwrap());
-    let kill_at: usize = variable("CHANGE_SET_TEST_KILL_AT").parse().unwrap();
     let count = AtomicUsize::new(0);
     let faults = Faults::new(move |_| {
         if count.fetch_add(1, Ordering::SeqCst) == kill_at {
@@ -377,21 +386,40 @@ async fn an_apply_under_way_is_not_recovered_by_another_start() {
     assert_eq!(found.load(Ordering::SeqCst), 0);
 }
 
-#[tokio::test]
-async fn a_directory_that_cannot_be_written_rolls_back_and_says_which() {
-    if rustix::process::geteuid().is_root() {
-        println!("skipped: root may write everywhere");
-        return;
-    }
-    let (fixture, report) = scenario();
-    let before = fixture.picture();
-    let sub = fixture.workspace.join("sub");
-    fs::set_permissions(&sub, std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
-    let error = fixture
-        .apply_with(&report, EVERYTHING, Faults::default())
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains("sub"), "{error}");
-    assert_eq!(fixture.picture(), before);
-    fs::set_permissions(&sub, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+#[test]
+fn a_directory_that_cannot_be_written_rolls_back_and_says_which() {
+    as_ordinary_user(async {
+        let (fixture, report) = scenario();
+        let before = fixture.picture();
+        let sub = fixture.workspace.join("sub");
+        fs::set_permissions(&sub, fs::Permissions::from_mode(0o555)).unwrap();
+        let error = fixture
+            .apply_with(&report, EVERYTHING, Faults::default())
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("sub/edit"), "{error}");
+        assert_eq!(fixture.picture(), before);
+        assert_nothing_left(&fixture, "a directory cannot be written");
+        fs::set_permissions(&sub, fs::Permissions::from_mode(0o755)).unwrap();
+    });
+}
+
+/// Runs a test in a thread that is nobody, whoever runs the tests; the threads that it starts are nobody too.
+fn as_ordinary_user(test: impl Future<Output = ()> + Send + 'static) {
+    let thread = std::thread::spawn(|| {
+        if rustix::process::geteuid().is_root() {
+            let (uid, gid) = (
+                rustix::process::Uid::from_raw(65534),
+                rustix::process::Gid::from_raw(65534),
+            );
+            rustix::thread::set_thread_res_gid(gid, gid, gid).unwrap();
+            rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+        }
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(test);
+    });
+    thread.join().unwrap();
 }

@@ -170,7 +170,9 @@ async fn the_workspace_becomes_what_the_agent_saw() {
         fixture.begin();
         let script = numbers.script(40);
         if let Err(reason) = in_overlay(&fixture.base, &script) {
-            println!("skipped: no overlay in a user namespace here: {reason}");
+            println!(
+                "SKIP overlay::the_workspace_becomes_what_the_agent_saw: no overlay in a user namespace here: {reason}"
+            );
             return;
         }
         let source = Upper(fixture.base.join("upper"));
