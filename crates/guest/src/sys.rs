@@ -70,10 +70,7 @@ fn enter(becoming: &Becoming) -> io::Result<()> {
     if becoming.terminal {
         rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
     }
-    for signal in 1..=LAST_SIGNAL {
-        // SAFETY: the default disposition runs no code. Signals that cannot be changed are refused by the kernel.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
+    default_signals();
     rustix::thread::set_no_new_privs(true)?;
     if let Some((uid, gid)) = becoming.user {
         rustix::thread::set_thread_groups(&[])?;
@@ -87,6 +84,37 @@ fn enter(becoming: &Becoming) -> io::Result<()> {
         libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
     }
     Ok(())
+}
+
+/// Default dispositions and no signal blocked. By raw calls: glibc keeps two signals to itself.
+fn default_signals() {
+    /// The kernel's `sigaction`: handler, flags, restorer and mask, all zero for the default.
+    const DEFAULT: [u64; 4] = [0; 4];
+    const MASK_BYTES: usize = size_of::<u64>();
+    let (none, nowhere) = (0_u64, std::ptr::null_mut::<u64>());
+    for signal in 1..=LAST_SIGNAL {
+        // SAFETY: the kernel only reads the struct, and the default disposition runs no code. Signals that cannot be
+        // changed are refused.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                DEFAULT.as_ptr(),
+                nowhere,
+                MASK_BYTES,
+            )
+        };
+    }
+    // SAFETY: the kernel only reads the mask.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            nowhere,
+            MASK_BYTES,
+        )
+    };
 }
 
 /// Sends any signal of 1 to 64, to a process or to its group.

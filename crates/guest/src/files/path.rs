@@ -4,7 +4,8 @@ use super::{failed, shown};
 use crate::refusal::Refusal;
 use guest_protocol::ErrorKind;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ impl Base {
     pub(super) fn open(&self, path: &[u8], flags: OFlags) -> Result<Opened, Refusal> {
         check(path)?;
         match self {
-            Self::Sandbox { cwd } => rustix::fs::open(&whole(cwd, path), flags, Mode::empty())
+            Self::Sandbox { cwd } => open(&whole(cwd, path), flags)
                 .map(Opened::from)
                 .map_err(|error| failed("open", path, error)),
             Self::Below { root } => {
@@ -43,7 +44,7 @@ impl Base {
                 let named = whole.parent().zip(whole.file_name());
                 let (parent, name) = named.ok_or_else(|| Refusal::invalid("the path names no file"))?;
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                let opened = rustix::fs::open(parent, flags, Mode::empty());
+                let opened = open(parent, flags);
                 Ok((
                     opened.map_err(|error| failed("reach", path, error))?,
                     name.to_owned(),
@@ -68,6 +69,15 @@ fn check(path: &[u8]) -> Result<(), Refusal> {
 
 fn whole(cwd: &Path, path: &[u8]) -> PathBuf {
     cwd.join(OsStr::from_bytes(path))
+}
+
+/// As the agent's symlinks lead, but through none of those in `/proc` that stand for a process's descriptors: there they
+/// would be the guest's own. A filter or an old kernel may lack `openat2`; then what was opened is judged by itself.
+fn open(path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    match rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
+        Err(Errno::NOSYS | Errno::PERM) => rustix::fs::open(path, flags, Mode::empty()),
+        result => result,
+    }
 }
 
 /// Walks to the directory of the last name, directory by directory.

@@ -2,7 +2,6 @@
 
 use crate::alone::{Alone, DEADLINE, eventually, exit, program, records, shell, text};
 use guest_protocol::{ErrorKind, Exit, ProcessState, Signal, Stream};
-use std::os::unix::fs::PermissionsExt as _;
 use tokio::time::timeout;
 
 #[tokio::test]
@@ -29,49 +28,41 @@ async fn a_program_gets_exactly_what_was_asked_for() {
 #[tokio::test]
 async fn a_program_inherits_nothing_of_the_guest() {
     let guest = Alone::start().await;
-    let script = "ls /proc/self/fd; grep -E '^(Sig(Blk|Ign|Cgt)|NoNewPrivs)' /proc/self/status; cat /proc/self/oom_score_adj";
     guest
         .client
-        .spawn(&program("x", &["/bin/sh", "-c", script]))
+        .spawn(&program("fds", &["ls", "/proc/self/fd"]))
         .await
         .unwrap();
-    let output = text(&records(&guest.client, "x", 0).await, Stream::Stdout);
-    let words: Vec<&str> = output.split_ascii_whitespace().collect();
     // The last is the directory that ls itself reads.
-    assert_eq!(words[..4], ["0", "1", "2", "3"]);
-    let none = "0000000000000000";
     assert_eq!(
-        words[4..],
-        [
-            "NoNewPrivs:",
-            "1",
-            "SigBlk:",
-            none,
-            "SigIgn:",
-            none,
-            "SigCgt:",
-            none,
-            "500"
-        ]
-        .map_order(&words[4..])
+        text(&records(&guest.client, "fds", 0).await, Stream::Stdout),
+        "0\n1\n2\n3\n"
     );
+
+    guest
+        .client
+        .spawn(&program(
+            "status",
+            &["cat", "/proc/self/status", "/proc/self/oom_score_adj"],
+        ))
+        .await
+        .unwrap();
+    let status = text(&records(&guest.client, "status", 0).await, Stream::Stdout);
+    let none = "0000000000000000";
+    for (field, value) in [
+        ("SigBlk", none),
+        ("SigIgn", none),
+        ("SigCgt", none),
+        ("NoNewPrivs", "1"),
+    ] {
+        assert!(
+            status.contains(&format!("{field}:\t{value}\n")),
+            "{field} in {status}"
+        );
+    }
+    assert!(status.ends_with("\n500\n"), "{status}");
     let own = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", guest.child.id())).unwrap();
     assert_ne!(own.trim(), "500", "the guest takes its own score back");
-}
-
-/// The kernel prints the lines in an order of its own.
-trait MapOrder {
-    fn map_order(self, like: &[&str]) -> Vec<String>;
-}
-
-impl MapOrder for [&str; 9] {
-    fn map_order(self, like: &[&str]) -> Vec<String> {
-        let (mut expected, mut found) = (self.to_vec(), like.to_vec());
-        expected.sort_unstable();
-        found.sort_unstable();
-        assert_eq!(expected, found);
-        like.iter().map(ToString::to_string).collect()
-    }
 }
 
 #[tokio::test]
@@ -125,9 +116,7 @@ async fn a_hundred_short_programs_all_end_with_their_own_exit() {
 async fn what_cannot_start_says_why() {
     let guest = Alone::start().await;
     std::fs::write(guest.path("plain"), "#!/bin/sh\n").unwrap();
-    std::fs::write(guest.path("garbage"), "\x7fELFgarbage").unwrap();
-    std::fs::set_permissions(guest.path("garbage"), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let table: [(&[&str], ErrorKind, &str); 7] = [
+    let table: [(&[&str], ErrorKind, &str); 6] = [
         (&["no-such-program"], ErrorKind::NotFound, "start no-such-program"),
         (
             &["/no/such/program"],
@@ -135,11 +124,6 @@ async fn what_cannot_start_says_why() {
             "start /no/such/program",
         ),
         (&[&guest.path("plain")], ErrorKind::Denied, "Permission denied"),
-        (
-            &[&guest.path("garbage")],
-            ErrorKind::InvalidRequest,
-            "Exec format error",
-        ),
         (&[], ErrorKind::InvalidRequest, "names no program"),
         (&[""], ErrorKind::InvalidRequest, "names no program"),
         (&["/bin/echo", "a\0b"], ErrorKind::InvalidRequest, "zero byte"),
