@@ -4,20 +4,17 @@ use crate::channel;
 use crate::disk;
 use crate::error::{During as _, StepError};
 use crate::identity;
+use crate::machine::Machine;
 use crate::mounts::{self, Attributes};
 use crate::plan::{self, ClaimStep, EnterStep};
 use crate::protocol::{Spec, Workspace};
 use crate::shell::{Order, Part, Parts};
-use crate::shells::Shell;
+use crate::shells::{SOCKET, Shell};
+use crate::sys;
 use crate::workshop::Workshop;
 use rustix::fd::{AsFd as _, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags};
 use std::path::PathBuf;
-
-/// The guest's socket in its sandbox's directory.
-pub const SOCKET: &str = "guest.sock";
-const BACKLOG: i32 = 128;
 
 /// What a shell is to become.
 #[derive(Debug, Clone)]
@@ -41,9 +38,13 @@ impl Purpose {
         }
     }
 
-    fn enter_steps(&self) -> Vec<EnterStep> {
+    fn enter_steps(&self, machine: &Machine) -> Vec<EnterStep> {
         match self {
-            Self::Sandbox(spec) => plan::enter(spec, spec.workspace.as_ref().map_or_else(Vec::new, masked)),
+            Self::Sandbox(spec) => plan::enter(
+                machine,
+                spec,
+                spec.workspace.as_ref().map_or_else(Vec::new, masked),
+            ),
             Self::Reader { .. } => plan::enter_reader(),
         }
     }
@@ -62,7 +63,8 @@ impl Purpose {
 pub struct Claim {
     pub purpose: Purpose,
     pub shell: Shell,
-    directory: Option<OwnedFd>,
+    /// It has its directory.
+    named: bool,
     parts: Parts,
     done: Vec<ClaimStep>,
 }
@@ -80,7 +82,7 @@ impl Workshop {
         let mut claim = Claim {
             purpose,
             shell,
-            directory: None,
+            named: false,
             parts: Parts::new(),
             done: Vec::new(),
         };
@@ -91,13 +93,13 @@ impl Workshop {
             }
             claim.done.push(step);
         }
-        claim.directory = None;
+        claim.shell.directory = None;
         Ok(claim)
     }
 
     fn claim_step(&mut self, step: ClaimStep, claim: &mut Claim) -> Result<(), StepError> {
         match step {
-            ClaimStep::Directory => self.make_directory(claim),
+            ClaimStep::Directory => self.name_directory(claim),
             ClaimStep::SetLimits => {
                 let limits = claim.purpose.spec()?.limits;
                 if limits == claim.shell.limits {
@@ -108,7 +110,7 @@ impl Workshop {
             }
             ClaimStep::Disk => {
                 let bytes = claim.purpose.spec()?.limits.disk_bytes;
-                let directory = required(claim.directory.as_ref(), "directory")?;
+                let directory = required(claim.shell.directory.as_ref(), "directory")?;
                 let mount = self.disks.take(&self.rooms, directory, bytes)?;
                 map_owners(&mount, &claim.shell, "disk")?;
                 claim.parts.insert(Part::Disk, mount);
@@ -135,39 +137,32 @@ impl Workshop {
             }
             ClaimStep::Workspace => self.workspace(claim),
             ClaimStep::Changes => self.changes(claim),
-            ClaimStep::GuestSocket => {
-                let socket = guest_socket(required(claim.directory.as_ref(), "directory")?)?;
-                claim.parts.insert(Part::GuestSocket, socket);
-                Ok(())
-            }
-            ClaimStep::Outbox => {
-                let directory = required(claim.directory.as_ref(), "directory")?;
-                let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-                let outbox = rustix::fs::openat(directory, ".", flags, Mode::from_raw_mode(0o600))
-                    .during("make outbox", String::new)?;
-                claim.parts.insert(Part::Outbox, outbox);
-                Ok(())
-            }
-            ClaimStep::EnterSandbox => enter(claim),
+            ClaimStep::EnterSandbox => enter(claim, &self.machine),
         }
     }
 
-    fn make_directory(&self, claim: &mut Claim) -> Result<(), StepError> {
-        let id = claim.id().to_owned();
-        rustix::fs::mkdirat(&self.sandboxes, &id, Mode::from_raw_mode(0o700))
-            .during("make directory", || id.clone())?;
-        claim.directory = Some(self.open_directory(&id)?);
+    fn name_directory(&self, claim: &mut Claim) -> Result<(), StepError> {
+        let (directory, id) = (&self.sandboxes, claim.purpose.id());
+        rustix::fs::renameat_with(
+            directory,
+            &claim.shell.name,
+            directory,
+            id,
+            RenameFlags::NOREPLACE,
+        )
+        .during("make directory", || id.to_owned())?;
+        claim.named = true;
         Ok(())
     }
 
     /// Opened where the host's mounts are, so that mounts of it can be copied there.
-    fn open_directory(&self, id: &str) -> Result<OwnedFd, StepError> {
+    pub fn open_directory(&self, id: &str) -> Result<OwnedFd, StepError> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         rustix::fs::openat(&self.sandboxes, id, flags, Mode::empty())
             .during("open directory", || id.to_owned())
     }
 
-    fn workspace(&self, claim: &mut Claim) -> Result<(), StepError> {
+    fn workspace(&mut self, claim: &mut Claim) -> Result<(), StepError> {
         let workspace = claim.purpose.spec()?.workspace.clone();
         let workspace = required(workspace, "workspace")?;
         let path = workspace.path.display().to_string();
@@ -195,7 +190,9 @@ impl Workshop {
             } else {
                 let users = identity::workspace_map(status.st_uid, base);
                 let groups = identity::workspace_map(status.st_gid, base);
-                mounts::map_ids(&lower, identity::namespace_for_map(&users, &groups)?, &path)?;
+                let holder = identity::namespace_for_map(&users, &groups)?;
+                mounts::map_ids(&lower, &holder.namespace, &path)?;
+                self.holders.push(holder);
             }
         }
         let disk = required(claim.parts.get(&Part::Disk), "disk")?;
@@ -240,10 +237,9 @@ impl Workshop {
 
     /// Ends a sandbox that never came to be; it has no files worth keeping.
     pub fn discard(&mut self, claim: Claim) -> Vec<StepError> {
-        let id = claim.id().to_owned();
-        let made = claim.directory.is_some() || !claim.done.is_empty();
+        let (id, named) = (claim.id().to_owned(), claim.named);
         let mut failed = self.unclaim(claim);
-        if made {
+        if named {
             failed.extend(self.remove_files(&id).err());
         }
         failed
@@ -251,22 +247,28 @@ impl Workshop {
 
     fn undo_claim_step(&self, step: ClaimStep, id: &str) -> Result<(), StepError> {
         match step {
-            ClaimStep::GuestSocket => {
+            ClaimStep::Directory => {
                 match rustix::fs::unlinkat(&self.sandboxes, format!("{id}/{SOCKET}"), AtFlags::empty()) {
                     Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
                     Err(errno) => Err(errno).during("remove socket", || id.to_owned()),
                 }
             }
             // Limits go with the group, layers with their descriptors, and files stay until they are removed.
-            ClaimStep::Directory
-            | ClaimStep::SetLimits
+            ClaimStep::SetLimits
             | ClaimStep::Disk
             | ClaimStep::Image
             | ClaimStep::Usr
             | ClaimStep::Workspace
             | ClaimStep::Changes
-            | ClaimStep::Outbox
             | ClaimStep::EnterSandbox => Ok(()),
+        }
+    }
+
+    /// Removes the files of a sandbox in a child of its own, for that may take long. Its status says whether it did.
+    pub fn start_removal(&self, id: &str) -> Result<sys::Child, StepError> {
+        match sys::clone3(0, None).during("start removal", || id.to_owned())? {
+            Some(child) => Ok(child),
+            None => sys::exit_now(i32::from(self.remove_files(id).is_err())),
         }
     }
 
@@ -310,27 +312,10 @@ fn masked(workspace: &Workspace) -> Vec<String> {
         .collect()
 }
 
-/// Bound through the directory's descriptor: the path of a socket may have 107 bytes only.
-fn guest_socket(directory: &OwnedFd) -> Result<OwnedFd, StepError> {
-    let path = format!("/proc/self/fd/{}/{SOCKET}", crate::sys::number_of(directory));
-    let make = || -> rustix::io::Result<OwnedFd> {
-        let socket = socket_with(
-            AddressFamily::UNIX,
-            SocketType::STREAM,
-            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-            None,
-        )?;
-        bind(&socket, &SocketAddrUnix::new(path.as_str())?)?;
-        rustix::fs::chmodat(directory, SOCKET, Mode::from_raw_mode(0o600), AtFlags::empty())?;
-        listen(&socket, BACKLOG)?;
-        Ok(socket)
-    };
-    make().during("bind guest socket", || SOCKET.to_owned())
-}
-
-fn enter(claim: &mut Claim) -> Result<(), StepError> {
-    let steps = claim.purpose.enter_steps();
-    let parts = std::mem::take(&mut claim.parts);
+fn enter(claim: &mut Claim, machine: &Machine) -> Result<(), StepError> {
+    let steps = claim.purpose.enter_steps(machine);
+    let mut parts = std::mem::take(&mut claim.parts);
+    parts.extend(std::mem::take(&mut claim.shell.parts));
     let order = Order::Enter {
         steps,
         parts: parts.keys().copied().collect(),

@@ -68,7 +68,8 @@ pub fn of_machine() -> Result<Vec<(&'static str, OwnedFd)>, StepError> {
 /// In a shell: the shared devices, and its own terminals and shared memory.
 pub fn mount() -> Result<(), StepError> {
     let shared = mounts::copy_recursively(CWD, "/dev")?;
-    let read_only = Attributes::MOUNT_ATTR_RDONLY | Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NOEXEC;
+    let read_only =
+        Attributes::MOUNT_ATTR_RDONLY | Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NOEXEC;
     mounts::add_attributes(&shared, read_only)?;
     mounts::attach(&shared, PREPARED)?;
     let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NOEXEC;

@@ -3,7 +3,7 @@
 use crate::error::{During as _, StepError};
 use crate::machine::Identity;
 use crate::{disk, sys};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::{Gid, Pid, Uid, WaitId, WaitIdOptions};
 use rustix::thread::UnshareFlags;
@@ -87,8 +87,15 @@ pub fn user_namespace(pid: i32) -> Result<OwnedFd, StepError> {
     rustix::fs::openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).during("open", || path)
 }
 
-/// A user namespace that exists only to map owners of files.
-pub fn namespace_for_map(users: &[Line], groups: &[Line]) -> Result<OwnedFd, StepError> {
+/// A user namespace that exists only to map owners of files, and the child that it was made with.
+#[derive(Debug)]
+pub struct Holder {
+    pub namespace: OwnedFd,
+    /// Ends by itself; somebody has to reap it.
+    pub child: OwnedFd,
+}
+
+pub fn namespace_for_map(users: &[Line], groups: &[Line]) -> Result<Holder, StepError> {
     let (hold, release) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).during("make pipe", String::new)?;
     let child = sys::clone3(libc::CLONE_NEWUSER as u64, None).during("make user namespace", String::new)?;
@@ -98,20 +105,26 @@ pub fn namespace_for_map(users: &[Line], groups: &[Line]) -> Result<OwnedFd, Ste
         let _ = rustix::io::read(&hold, &mut [0_u8; 1]);
         sys::exit_now(0);
     };
-    let namespace = write_maps(child.pid, users, groups).and_then(|()| user_namespace(child.pid));
-    drop(release);
-    reap(&child.pidfd).during("reap", || "holder of a user namespace".to_owned())?;
-    namespace
+    match write_maps(child.pid, users, groups).and_then(|()| user_namespace(child.pid)) {
+        Ok(namespace) => Ok(Holder {
+            namespace,
+            child: child.pidfd,
+        }),
+        Err(error) => {
+            drop(release);
+            reap(&child.pidfd).during("reap", || "holder of a user namespace".to_owned())?;
+            Err(error)
+        }
+    }
 }
 
-/// Waits for a child of this process to end.
-pub fn reap(pidfd: &OwnedFd) -> rustix::io::Result<()> {
-    use rustix::fd::AsFd as _;
+/// Waits for a child of this process to end. Its status, if it ended by itself.
+pub fn reap(pidfd: &OwnedFd) -> rustix::io::Result<Option<i32>> {
     loop {
         match rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {
             Err(rustix::io::Errno::INTR) => {}
-            Ok(_) | Err(rustix::io::Errno::CHILD) => return Ok(()),
-            Err(errno) => return Err(errno),
+            Err(rustix::io::Errno::CHILD) => return Ok(None),
+            ended => return Ok(ended?.and_then(|status| status.exit_status())),
         }
     }
 }

@@ -27,6 +27,8 @@ pub enum DiskMeans {
 pub struct Machine {
     pub identity: Identity,
     pub has_cgroups: bool,
+    /// By a cgroup.
+    pub limits_pids: bool,
     pub disk: DiskMeans,
     /// Why there is no disk limit.
     pub disk_reason: String,
@@ -72,7 +74,14 @@ impl Machine {
             },
             limit("cpu_limit", Controller::Cpu),
             limit("memory_limit", Controller::Memory),
-            limit("pid_limit", Controller::Pids),
+            match self.limits_pids {
+                true => limit("pid_limit", Controller::Pids),
+                false => found(
+                    "pid_limit",
+                    true,
+                    "resource limit of the sandbox's user namespace",
+                ),
+            },
             match self.disk {
                 DiskMeans::Loop => found("disk_limit", true, "a file system of its own in a sparse file"),
                 DiskMeans::Directory => found("disk_limit", false, &self.disk_reason),
@@ -89,6 +98,7 @@ impl Machine {
         Self {
             identity: Identity::Ranges,
             has_cgroups: true,
+            limits_pids: true,
             disk: DiskMeans::Loop,
             disk_reason: String::new(),
             landlock: 5,

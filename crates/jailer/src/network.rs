@@ -2,14 +2,20 @@
 //!
 //! The reserved range of synthetic addresses is local to `lo`, as 127.0.0.0/8 is; every other address is unreachable.
 
+mod netlink;
+
 use crate::error::{During as _, StepError};
-use crate::sys;
-use rustix::fd::{AsFd as _, OwnedFd};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+use rustix::fd::OwnedFd;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, listen, recv, send, socket_with,
+    sockopt,
+};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Synthetic addresses, one per allowed name.
-const SYNTHETIC: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(198, 18, 0, 1), Ipv4Addr::new(255, 254, 0, 0));
+const SYNTHETIC: (Ipv4Addr, u8) = (Ipv4Addr::new(198, 18, 0, 1), 15);
+/// The first interface of every network namespace.
+const LOOPBACK: u32 = 1;
 const GATEWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 2), 80);
 const PROXY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 3), 3128);
 const DNS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 53), 53);
@@ -17,14 +23,23 @@ const DNS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 53), 53);
 const TRANSPARENT: [u16; 2] = [80, 443];
 const BACKLOG: i32 = 512;
 
-/// Brings `lo` up and makes the synthetic range local.
+/// Brings `lo` up and makes the synthetic range local, in one message to the kernel: each waits for a lock that all
+/// namespaces share.
 pub fn loopback() -> Result<(), StepError> {
-    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-        .during("open socket", || "for the loopback interface".to_owned())?;
-    sys::bring_interface_up(socket.as_fd(), "lo").during("bring up", || "lo".to_owned())?;
-    let (address, mask) = SYNTHETIC;
-    sys::set_interface_address(socket.as_fd(), "lo:0", address, mask)
-        .during("set address", || address.to_string())
+    let configure = || -> std::io::Result<()> {
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+        let mut request = netlink::bring_up(LOOPBACK);
+        request.extend(netlink::add_address(LOOPBACK, SYNTHETIC.0, SYNTHETIC.1));
+        send(&socket, &request, SendFlags::empty())?;
+        for _ in 0..2 {
+            let mut answer = [0_u8; 512];
+            let (length, _) = recv(&socket, &mut answer, RecvFlags::empty())?;
+            netlink::check(&answer[..length])?;
+        }
+        Ok(())
+    };
+    configure().during("configure network", || "lo".to_owned())
 }
 
 /// The listeners that every sandbox has: gateway, proxy, DNS datagrams, DNS streams, HTTP, HTTPS.

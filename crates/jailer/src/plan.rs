@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 /// What the jailer does to make a shell. Undone from the last to the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShellStep {
+    /// With the guest's socket and outbox.
+    Directory,
     ReserveRange,
     MakeCgroup,
     CloneNamespaces,
@@ -23,6 +25,7 @@ pub enum ShellStep {
 /// What the jailer does to make a sandbox of a shell. Undone from the last to the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimStep {
+    /// The shell's, under the sandbox's name.
     Directory,
     SetLimits,
     Disk,
@@ -31,8 +34,6 @@ pub enum ClaimStep {
     Workspace,
     /// The files of a destroyed sandbox, read-only, in place of a disk and a workspace.
     Changes,
-    GuestSocket,
-    Outbox,
     EnterSandbox,
 }
 
@@ -65,6 +66,8 @@ pub enum EnterStep {
     AttachKernelFiles,
     /// Shows the sandbox's memory limit as the machine's memory.
     MemoryInfo(u64),
+    /// Where no cgroup limits processes: the kernel counts them per user of the sandbox's user namespace.
+    ProcessLimit(u32),
     EgressListeners(Vec<u16>),
     PivotRoot,
     NoNewPrivileges,
@@ -79,7 +82,7 @@ pub enum EnterStep {
 
 pub fn shell(machine: &Machine) -> Vec<ShellStep> {
     let ranges = machine.identity == Identity::Ranges;
-    let mut steps = Vec::new();
+    let mut steps = vec![ShellStep::Directory];
     steps.extend(ranges.then_some(ShellStep::ReserveRange));
     steps.extend(machine.has_cgroups.then_some(ShellStep::MakeCgroup));
     steps.extend([ShellStep::CloneNamespaces, ShellStep::MapIds]);
@@ -88,17 +91,17 @@ pub fn shell(machine: &Machine) -> Vec<ShellStep> {
     steps
 }
 
-pub fn prepare(machine: &Machine) -> Vec<PrepareStep> {
-    let mut steps = vec![PrepareStep::DieWithJailer];
-    steps.extend(machine.has_cgroups.then_some(PrepareStep::CgroupNamespace));
-    steps.extend([
-        PrepareStep::HostName,
-        PrepareStep::Loopback,
-        PrepareStep::Listeners,
-        PrepareStep::Proc,
-        PrepareStep::Devices,
-    ]);
-    steps
+pub fn prepare() -> Vec<PrepareStep> {
+    use PrepareStep::{CgroupNamespace, Devices, DieWithJailer, HostName, Listeners, Loopback, Proc};
+    vec![
+        DieWithJailer,
+        CgroupNamespace,
+        HostName,
+        Loopback,
+        Listeners,
+        Proc,
+        Devices,
+    ]
 }
 
 pub fn claim(machine: &Machine, spec: &Spec) -> Vec<ClaimStep> {
@@ -106,17 +109,21 @@ pub fn claim(machine: &Machine, spec: &Spec) -> Vec<ClaimStep> {
     steps.extend(machine.has_cgroups.then_some(ClaimStep::SetLimits));
     steps.extend([ClaimStep::Disk, ClaimStep::Image, ClaimStep::Usr]);
     steps.extend(spec.workspace.is_some().then_some(ClaimStep::Workspace));
-    steps.extend([ClaimStep::GuestSocket, ClaimStep::Outbox, ClaimStep::EnterSandbox]);
+    steps.push(ClaimStep::EnterSandbox);
     steps
 }
 
 pub fn claim_reader() -> Vec<ClaimStep> {
-    use ClaimStep::{Changes, Directory, EnterSandbox, GuestSocket, Image};
-    vec![Directory, Image, Changes, GuestSocket, EnterSandbox]
+    vec![
+        ClaimStep::Directory,
+        ClaimStep::Image,
+        ClaimStep::Changes,
+        ClaimStep::EnterSandbox,
+    ]
 }
 
 /// `masked` is relative to the workspace.
-pub fn enter(spec: &Spec, masked: Vec<String>) -> Vec<EnterStep> {
+pub fn enter(machine: &Machine, spec: &Spec, masked: Vec<String>) -> Vec<EnterStep> {
     let mut steps = vec![
         EnterStep::AttachLayers,
         EnterStep::RootOverlay,
@@ -131,6 +138,7 @@ pub fn enter(spec: &Spec, masked: Vec<String>) -> Vec<EnterStep> {
     if !spec.egress_ports.is_empty() {
         steps.push(EnterStep::EgressListeners(spec.egress_ports.clone()));
     }
+    steps.extend((!machine.limits_pids).then_some(EnterStep::ProcessLimit(spec.limits.pids)));
     steps.extend(confine(true));
     steps
 }
@@ -186,7 +194,10 @@ mod tests {
 
     #[test]
     fn nothing_is_mounted_after_the_pivot_and_the_filter_comes_last() {
-        for steps in [enter(&spec(), vec![".hostler".to_owned()]), enter_reader()] {
+        for steps in [
+            enter(&Machine::for_tests(), &spec(), vec![".hostler".to_owned()]),
+            enter_reader(),
+        ] {
             let pivot = position(&steps, &EnterStep::PivotRoot);
             for step in &steps[pivot..] {
                 let name = format!("{step:?}");
@@ -220,7 +231,7 @@ mod tests {
         };
         assert!(!shell(&machine).contains(&ShellStep::JoinCgroup));
         assert!(!claim(&machine, &spec()).contains(&ClaimStep::SetLimits));
-        assert!(!prepare(&machine).contains(&PrepareStep::CgroupNamespace));
+        assert!(enter(&machine, &spec(), Vec::new()).contains(&EnterStep::ProcessLimit(512)));
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub fn sockets(sandboxes: &OwnedFd) {
         if !name.starts_with('.') {
             rustix::fs::unlinkat(
                 sandboxes,
-                format!("{name}/{}", crate::claim::SOCKET),
+                format!("{name}/{}", crate::shells::SOCKET),
                 AtFlags::empty(),
             )
             .ok();

@@ -13,8 +13,9 @@ use crate::error::{During as _, StepError};
 use crate::protocol::{Envelope, FailureKind, Hello, Observation, Reply, Request, Spec, VERSION, Welcome};
 use crate::shell::Report;
 use crate::shells::Shell;
+use crate::sys::{self, Child};
 use crate::workshop::Workshop;
-use crate::{request, sys};
+use crate::{identity, request};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::time::Timespec;
@@ -23,6 +24,8 @@ use std::time::{Duration, Instant};
 
 /// How long a shell may take to prepare or to enter.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long nothing may have happened before something is made ahead of demand.
+const QUIET: Duration = Duration::from_millis(4);
 const FREEZE_PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +71,7 @@ pub struct Server {
     entering: Vec<Entering>,
     running: BTreeMap<String, Claim>,
     ending: Vec<Ending>,
+    removing: Vec<(u64, Child)>,
 }
 
 /// Serves the client on this channel until it closes it, then ends every sandbox.
@@ -107,6 +111,7 @@ pub fn run(client: OwnedFd) -> Result<(), JailerError> {
         entering: Vec::new(),
         running: BTreeMap::new(),
         ending: Vec::new(),
+        removing: Vec::new(),
     };
     let result = server.serve();
     server.end_everything();
@@ -120,6 +125,7 @@ enum Event {
     Preparing(usize),
     Entering(usize),
     Ending(usize),
+    Removing(usize),
 }
 
 impl Server {
@@ -139,10 +145,12 @@ impl Server {
                     Event::Preparing(index) => self.prepared(index)?,
                     Event::Entering(index) => self.entered(index)?,
                     Event::Ending(index) => self.ended(index)?,
+                    Event::Removing(index) => self.removed(index)?,
                 }
             }
             self.give_up_on_the_late()?;
-            if idle {
+            if idle && self.entering.is_empty() && self.waiting.is_empty() {
+                self.workshop.reap_holders();
                 self.fill_pool();
             }
         }
@@ -166,11 +174,11 @@ impl Server {
                 events.push(Event::Ending(index));
             }
         }
-        let timeout = if self.pool_is_short() {
-            Duration::from_millis(1)
-        } else {
-            Duration::from_secs(1)
-        };
+        for (index, (_, child)) in self.removing.iter().enumerate() {
+            fds.push(PollFd::new(&child.pidfd, PollFlags::IN));
+            events.push(Event::Removing(index));
+        }
+        let timeout = if self.pool_is_short() { QUIET } else { Duration::from_secs(1) };
         let timeout = Timespec {
             tv_sec: timeout.as_secs() as i64,
             tv_nsec: timeout.subsec_nanos().into(),
@@ -241,20 +249,43 @@ impl Server {
                 self.on_group(number, &id, |workshop, group| workshop.cgroups.thaw(group))
             }
             Request::Destroy { id } => self.destroy(number, &id),
-            Request::RemoveFiles { id } => {
-                let reply = match request::check_id(&id) {
-                    Ok(()) if self.is_known(&id) => {
-                        return self.refuse(number, "remove files", "the sandbox must be destroyed first");
-                    }
-                    Ok(()) => match self.workshop.remove_files(&id) {
-                        Ok(()) => Reply::Done,
-                        Err(error) => failed(FailureKind::Step, &error),
-                    },
-                    Err(reason) => return self.refuse(number, "remove files", &reason),
-                };
-                self.reply(number, &reply, &[])
-            }
+            Request::RemoveFiles { id } => self.remove_files(number, &id),
         }
+    }
+
+    fn remove_files(&mut self, number: u64, id: &str) -> Result<(), JailerError> {
+        match request::check_id(id) {
+            Ok(()) if self.is_known(id) => {
+                self.refuse(number, "remove files", "the sandbox must be destroyed first")
+            }
+            Ok(()) => match self.workshop.start_removal(id) {
+                Ok(child) => {
+                    self.removing.push((number, child));
+                    Ok(())
+                }
+                Err(error) => self.reply(number, &failed(FailureKind::Step, &error), &[]),
+            },
+            Err(reason) => self.refuse(number, "remove files", &reason),
+        }
+    }
+
+    fn removed(&mut self, index: usize) -> Result<(), JailerError> {
+        let (number, child) = self.removing.swap_remove(index);
+        let reply = match identity::reap(&child.pidfd) {
+            Ok(Some(0)) => Reply::Done,
+            _ => {
+                let error = std::io::Error::other("files are left; is the disk damaged?");
+                failed(
+                    FailureKind::Step,
+                    &StepError {
+                        step: "remove files",
+                        what: "sandbox".to_owned(),
+                        source: error,
+                    },
+                )
+            }
+        };
+        self.reply(number, &reply, &[])
     }
 
     fn is_known(&self, id: &str) -> bool {
@@ -462,6 +493,11 @@ impl Server {
         for shell in preparing.chain(self.ready.drain(..)).collect::<Vec<_>>() {
             self.workshop.end_shell(shell);
         }
+        for (_, child) in self.removing.drain(..) {
+            // What it cannot finish stays with its session and is removed the next time.
+            identity::reap(&child.pidfd).ok();
+        }
+        self.workshop.reap_holders();
         self.workshop.close();
     }
 }

@@ -12,6 +12,7 @@ use crate::error::{During as _, StepError};
 use crate::plan::{EnterStep, PrepareStep};
 use crate::{capabilities, devices, landlock, network, overlay, proc_files, root, seccomp, sys};
 use rustix::fd::{AsFd as _, OwnedFd};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -172,6 +173,7 @@ fn enter(step: &EnterStep, parts: &mut Parts, listeners: &mut Vec<OwnedFd>) -> R
         EnterStep::AttachChanges => root::attach(parts, Part::Changes, root::CHANGES),
         EnterStep::AttachKernelFiles => root::attach_kernel_files(),
         EnterStep::MemoryInfo(bytes) => proc_files::show_memory(*bytes),
+        EnterStep::ProcessLimit(most) => limit_processes(*most),
         EnterStep::EgressListeners(ports) => network::egress(ports).map(|bound| listeners.extend(bound)),
         EnterStep::PivotRoot => root::pivot(),
         EnterStep::NoNewPrivileges => {
@@ -185,4 +187,12 @@ fn enter(step: &EnterStep, parts: &mut Parts, listeners: &mut Vec<OwnedFd>) -> R
         }
         EnterStep::Seccomp => seccomp::install().during("install seccomp filter", String::new),
     }
+}
+
+fn limit_processes(most: u32) -> Result<(), StepError> {
+    let limit = Rlimit {
+        current: Some(most.into()),
+        maximum: Some(most.into()),
+    };
+    setrlimit(Resource::Nproc, limit).during("limit processes", || most.to_string())
 }

@@ -8,10 +8,12 @@ use crate::machine::Identity;
 use crate::plan::{self, ShellStep};
 use crate::protocol::Limits;
 use crate::registry::Range;
-use crate::shell::{CHANNEL_FD, Order, Report};
+use crate::shell::{CHANNEL_FD, Order, Part, Parts, Report};
 use crate::sys::{self, Child};
 use crate::workshop::Workshop;
 use rustix::fd::{AsFd as _, OwnedFd};
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use rustix::process::{Gid, Signal, Uid, pidfd_send_signal};
 use std::time::Duration;
 
@@ -27,6 +29,10 @@ const NAMESPACES: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUTS;
 
+/// The guest's socket in its sandbox's directory.
+pub const SOCKET: &str = "guest.sock";
+const BACKLOG: i32 = 128;
+
 /// A shell, whole or half made.
 #[derive(Debug)]
 pub struct Shell {
@@ -38,6 +44,10 @@ pub struct Shell {
     pub channel: OwnedFd,
     pub listeners: Vec<OwnedFd>,
     pub user_namespace: Option<OwnedFd>,
+    /// `DATA/sandboxes/<name>`, until a sandbox's name is given to it.
+    pub directory: Option<OwnedFd>,
+    /// The guest's socket and outbox.
+    pub parts: Parts,
     /// In the order in which they were done.
     done: Vec<ShellStep>,
 }
@@ -66,6 +76,8 @@ impl Workshop {
             channel: own,
             listeners: Vec::new(),
             user_namespace: None,
+            directory: None,
+            parts: Parts::new(),
             done: Vec::new(),
         };
         for step in plan::shell(&self.machine) {
@@ -80,6 +92,7 @@ impl Workshop {
 
     fn shell_step(&mut self, step: ShellStep, shell: &mut Shell, theirs: &OwnedFd) -> Result<(), StepError> {
         match step {
+            ShellStep::Directory => self.make_directory(shell),
             ShellStep::ReserveRange => {
                 shell.range = self
                     .registry
@@ -117,7 +130,7 @@ impl Workshop {
                 let orders = [
                     Order::Go { uid },
                     Order::Prepare {
-                        steps: plan::prepare(&self.machine),
+                        steps: plan::prepare(),
                     },
                 ];
                 orders
@@ -127,6 +140,20 @@ impl Workshop {
                     .during("start shell", || shell.name.clone())
             }
         }
+    }
+
+    fn make_directory(&self, shell: &mut Shell) -> Result<(), StepError> {
+        let name = &shell.name;
+        rustix::fs::mkdirat(&self.sandboxes, name, Mode::from_raw_mode(0o700))
+            .during("make directory", || name.clone())?;
+        let directory = self.open_directory(name)?;
+        shell.parts.insert(Part::GuestSocket, guest_socket(&directory)?);
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let outbox = rustix::fs::openat(&directory, ".", flags, Mode::from_raw_mode(0o600))
+            .during("make outbox", || name.clone())?;
+        shell.parts.insert(Part::Outbox, outbox);
+        shell.directory = Some(directory);
+        Ok(())
     }
 
     /// Kills a shell, or the sandbox that it became, and undoes every step. What could not be undone is returned.
@@ -144,6 +171,13 @@ impl Workshop {
 
     fn undo_shell_step(&mut self, step: ShellStep, shell: &mut Shell) -> Result<(), StepError> {
         match step {
+            ShellStep::Directory => {
+                // A sandbox has it under another name.
+                let name = &shell.name;
+                rustix::fs::unlinkat(&self.sandboxes, format!("{name}/{SOCKET}"), AtFlags::empty()).ok();
+                rustix::fs::unlinkat(&self.sandboxes, name, AtFlags::REMOVEDIR).ok();
+                Ok(())
+            }
             ShellStep::ReserveRange => match (&self.registry, shell.range) {
                 (Some(registry), Some(range)) => registry.release(range),
                 _ => Ok(()),
@@ -154,7 +188,9 @@ impl Workshop {
                     return Ok(());
                 };
                 pidfd_send_signal(&child.pidfd, Signal::KILL).ok();
-                identity::reap(&child.pidfd).during("reap", || shell.name.clone())
+                identity::reap(&child.pidfd)
+                    .map(drop)
+                    .during("reap", || shell.name.clone())
             }
             ShellStep::JoinCgroup => self.kill(shell),
             ShellStep::MapIds | ShellStep::StartShell => Ok(()),
@@ -172,6 +208,24 @@ impl Workshop {
             Ok(())
         }
     }
+}
+
+/// Bound through the directory's descriptor: the path of a socket may have 107 bytes only.
+fn guest_socket(directory: &OwnedFd) -> Result<OwnedFd, StepError> {
+    let path = format!("/proc/self/fd/{}/{SOCKET}", crate::sys::number_of(directory));
+    let make = || -> rustix::io::Result<OwnedFd> {
+        let socket = socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            None,
+        )?;
+        bind(&socket, &SocketAddrUnix::new(path.as_str())?)?;
+        rustix::fs::chmodat(directory, SOCKET, Mode::from_raw_mode(0o600), AtFlags::empty())?;
+        listen(&socket, BACKLOG)?;
+        Ok(socket)
+    };
+    make().during("bind guest socket", || SOCKET.to_owned())
 }
 
 /// The child's side: waits for its ids, then runs this binary anew, so that nothing of the jailer's memory is left.

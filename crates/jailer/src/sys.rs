@@ -317,61 +317,6 @@ pub fn configure_loop_device(device: BorrowedFd<'_>, file: BorrowedFd<'_>, direc
     })
 }
 
-fn interface_request(name: &str) -> libc::ifreq {
-    // SAFETY: all fields are plain data for which zero is a value.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (target, byte) in request.ifr_name.iter_mut().take(15).zip(name.bytes()) {
-        *target = byte as libc::c_char;
-    }
-    request
-}
-
-/// Gives an interface an IPv4 address and network mask.
-pub fn set_interface_address(
-    socket: BorrowedFd<'_>,
-    name: &str,
-    address: std::net::Ipv4Addr,
-    mask: std::net::Ipv4Addr,
-) -> io::Result<()> {
-    for (request_number, value) in [(libc::SIOCSIFADDR, address), (libc::SIOCSIFNETMASK, mask)] {
-        let mut request = interface_request(name);
-        let socket_address = libc::sockaddr_in {
-            sin_family: libc::AF_INET as u16,
-            sin_port: 0,
-            sin_addr: libc::in_addr {
-                s_addr: u32::from(value).to_be(),
-            },
-            sin_zero: [0; 8],
-        };
-        // SAFETY: an IPv4 socket address fits into the generic one, and both are plain data.
-        request.ifr_ifru.ifru_addr =
-            unsafe { std::mem::transmute::<libc::sockaddr_in, libc::sockaddr>(socket_address) };
-        // SAFETY: the request outlives the call and is of the kind that these two ioctls read.
-        check(unsafe {
-            libc::ioctl(
-                socket.as_raw_fd(),
-                request_number as _,
-                std::ptr::from_mut(&mut request),
-            )
-        })?;
-    }
-    Ok(())
-}
-
-/// Brings an interface up.
-pub fn bring_interface_up(socket: BorrowedFd<'_>, name: &str) -> io::Result<()> {
-    let mut request = interface_request(name);
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
-    // SAFETY: the request outlives the call and is of the kind that this ioctl reads.
-    check(unsafe {
-        libc::ioctl(
-            socket.as_raw_fd(),
-            libc::SIOCSIFFLAGS as _,
-            std::ptr::from_mut(&mut request),
-        )
-    })
-}
-
 /// A descriptor's raw number, for messages and `/proc/self/fd` paths.
 pub fn number_of(fd: impl AsFd) -> RawFd {
     fd.as_fd().as_raw_fd()

@@ -1,10 +1,10 @@
 //! What the jailer builds with: this machine's means, opened once.
 
-use crate::cgroup::Cgroups;
 use crate::cgroup::layout::Layout;
+use crate::cgroup::{Cgroups, Controller};
 use crate::disk::{self, Disks, LoopDevices};
 use crate::error::{During as _, StepError};
-use crate::identity;
+use crate::identity::{self, Holder};
 use crate::machine::{DiskMeans, Identity, Machine};
 use crate::protocol::Hello;
 use crate::registry::Registry;
@@ -24,6 +24,8 @@ pub struct Workshop {
     /// `DATA/sandboxes`.
     pub sandboxes: OwnedFd,
     pub sandboxes_path: PathBuf,
+    /// To be reaped.
+    pub holders: Vec<Holder>,
     /// For names of shells.
     pub next: u64,
     layout: Layout,
@@ -68,6 +70,7 @@ impl Workshop {
         let machine = Machine {
             identity,
             has_cgroups: cgroups.freezes(),
+            limits_pids: cgroups.limits(Controller::Pids),
             disk: means,
             disk_reason,
             landlock: sys::landlock_version(),
@@ -83,10 +86,19 @@ impl Workshop {
             rooms,
             sandboxes,
             sandboxes_path,
+            holders: Vec::new(),
             next: 0,
             layout,
             instance,
         })
+    }
+
+    /// Reaps children that nobody waits for.
+    pub fn reap_holders(&mut self) {
+        for holder in self.holders.drain(..) {
+            // It has nothing left to do but to end.
+            identity::reap(&holder.child).ok();
+        }
     }
 
     /// Leaves nothing of this instance but its files.
