@@ -43,15 +43,15 @@ impl Default for Config {
             dns_queries_per_second: 1000,
             audited_refusals_per_second: 20,
             max_names: 10_000,
-            name_lifetime: Duration::from_secs(900),
-            dns_ttl: Duration::from_secs(60),
+            name_lifetime: Duration::from_mins(15),
+            dns_ttl: Duration::from_mins(1),
             max_head_bytes: 64 << 10,
             max_client_hello_bytes: 16 << 10,
             opening_timeout: Duration::from_secs(30),
             resolve_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(15),
-            response_timeout: Duration::from_secs(300),
-            idle_timeout: Duration::from_secs(900),
+            response_timeout: Duration::from_mins(5),
+            idle_timeout: Duration::from_mins(15),
         }
     }
 }

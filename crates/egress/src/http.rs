@@ -52,6 +52,7 @@ pub(crate) async fn serve(sandbox: Arc<Sandbox>, client: TcpStream, front: Front
         .timer(TokioTimer::new())
         .header_read_timeout(config.opening_timeout)
         .max_buf_size(config.max_head_bytes)
+        .max_header_size(config.max_head_bytes)
         .max_headers(MAX_HEADERS)
         .half_close(true)
         .auto_date_header(false)

@@ -195,7 +195,7 @@ impl Table {
 mod tests {
     use super::*;
 
-    const LIFETIME: Duration = Duration::from_secs(900);
+    const LIFETIME: Duration = Duration::from_mins(15);
 
     fn name(index: usize) -> HostName {
         format!("n{index}.example").parse().unwrap()

@@ -47,7 +47,7 @@ mod tests {
         assert_eq!((0..100).filter(|_| rate.take(later).is_ok()).count(), 5);
         let wait = rate.take(later).err();
         assert_eq!(wait, Some(Duration::from_millis(100)));
-        let much_later = start + Duration::from_secs(3600);
+        let much_later = start + Duration::from_hours(1);
         assert_eq!((0..100).filter(|_| rate.take(much_later).is_ok()).count(), 10);
     }
 }

@@ -25,7 +25,6 @@ impl Tasks {
     }
 
     /// The same, but it also ends with the handle.
-    #[must_use]
     pub(crate) fn start_owned(
         &self,
         name: &'static str,

@@ -63,6 +63,12 @@ impl fmt::Display for Reason {
             Self::Rule => formatter.write_str("a rule allows it"),
             Self::NoRule => formatter.write_str("no rule allows it"),
             Self::Port { allowed_on } => write!(formatter, "the rule for it is for {allowed_on}"),
+            Self::Address { address, class } if class.is_never_allowed() => {
+                write!(
+                    formatter,
+                    "{address} is of the {class} addresses, which no rule can allow"
+                )
+            }
             Self::Address { address, class } => {
                 write!(
                     formatter,

@@ -60,10 +60,10 @@ fn check(request: &Message) -> Result<&Query, ResponseCode> {
 /// The record, or none where the name is there but has no record of that type.
 fn answer(sandbox: &Sandbox, query: &Query) -> Result<Option<Record>, ResponseCode> {
     let text = query.name().to_ascii();
-    if query.query_type() == RecordType::PTR {
-        if let Some(address) = reverse(&text) {
-            return name_of(sandbox, query, address);
-        }
+    if query.query_type() == RecordType::PTR
+        && let Some(address) = reverse(&text)
+    {
+        return name_of(sandbox, query, address);
     }
     let Ok(name) = text.parse::<HostName>() else {
         sandbox.refuse_text(Transport::Dns, &text, DNS_PORT, "it is not a host name");

@@ -44,6 +44,7 @@ pub(super) async fn forward(
     let started = Builder::new()
         .max_headers(MAX_HEADERS)
         .max_buf_size(sandbox.config.max_head_bytes)
+        .max_header_size(sandbox.config.max_head_bytes)
         .handshake(TokioIo::new(stream))
         .await;
     let (mut sender, connection): (SendRequest<Incoming>, _) = started.map_err(|error| {
@@ -73,7 +74,11 @@ pub(super) async fn forward(
             describe_http(&error)
         ))
     })?;
-    Ok(incoming(response).map(|body| ForwardBody {
+    let response = incoming(response);
+    if response.body().is_end_stream() {
+        account.end("closed");
+    }
+    Ok(response.map(|body| ForwardBody {
         body,
         account,
         _driver: driver,

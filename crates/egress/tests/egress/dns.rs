@@ -156,7 +156,7 @@ async fn a_connect_to_a_synthetic_address_means_its_name() {
     fixture.ask("CONNECT 198.18.0.2:443 HTTP/1.1\r\n\r\n").await;
     let expected = [
         "refused connect api.example.com:443: 10.0.0.1 is a private address, which a rule must name itself",
-        "refused connect 198.18.0.2:443: 198.18.0.2 is a synthetic address, which a rule must name itself",
+        "refused connect 198.18.0.2:443: 198.18.0.2 is of the synthetic addresses, which no rule can allow",
     ];
     assert_eq!(fixture.audit.first(3).await[1..], expected);
 }

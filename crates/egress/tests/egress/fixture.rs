@@ -97,9 +97,8 @@ impl Recorder {
                 changed.await;
             }
         };
-        if tokio::time::timeout(DEADLINE, reached).await.is_err() {
-            panic!("not {count} entries: {:#?}", self.lines());
-        }
+        let in_time = tokio::time::timeout(DEADLINE, reached).await.is_ok();
+        assert!(in_time, "not {count} entries: {:#?}", self.lines());
         self.lines()
     }
 

@@ -54,6 +54,24 @@ async fn a_request_is_forwarded_without_what_belongs_to_the_connection() {
 }
 
 #[tokio::test]
+async fn a_response_without_a_body_ends_as_well_as_one_with() {
+    let bodiless = |mut stream: TcpStream| async move {
+        read_head(&mut stream).await;
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        _ = stream.read_u8().await;
+    };
+    let port = upstream("127.0.0.1:0", bodiless).await.port();
+    let fixture = Fixture::new(&[&format!("127.0.0.1:{port}")], &[]);
+    let answer = fixture
+        .ask(&format!("HEAD http://127.0.0.1:{port}/ HTTP/1.1\r\n\r\n"))
+        .await;
+    assert_eq!(answer, "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n");
+    let end = fixture.audit.first(2).await.remove(1);
+    assert!(end.ends_with(" down 42: closed"), "{end}");
+}
+
+#[tokio::test]
 async fn each_request_of_a_kept_connection_is_decided_anew() {
     let (fixture, port) = mirroring().await;
     let mut stream = fixture.connect().await;

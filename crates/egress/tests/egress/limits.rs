@@ -158,7 +158,7 @@ async fn garbage_of_all_kinds_leaves_the_proxy_serving() {
         b"\0\0\0\0",
         b"\x16\x03\x01",
         b"GET\r\n\r\n",
-        &[0xff; 70_000],
+        &vec![0xff; 70_000],
         b"CONNECT : HTTP/1.1\r\n\r\n",
     ];
     for bytes in garbage {

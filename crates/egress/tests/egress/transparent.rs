@@ -66,16 +66,35 @@ mod inside {
         ("web.example.com", UPSTREAM),
     ];
 
-    /// The rules, and the upstream's address by name, so that it may be on loopback.
+    /// The rules, and the upstream's address by name, so that it may be on loopback. The listeners are bound to the
+    /// first two synthetic addresses: the upstream has the same ports in the same namespace.
     fn egress(rules: &[&str]) -> Fixture {
+        let hosts = [Ipv4Addr::new(198, 18, 0, 1), Ipv4Addr::new(198, 18, 0, 2)];
+        let ports = [80, 443, 5432];
+        let sockets = hosts.iter().flat_map(|host| ports.map(|port| (*host, port)));
+        serve(
+            rules,
+            sockets.map(|socket| TcpListener::bind(socket).unwrap()).collect(),
+        )
+    }
+
+    /// As in a sandbox.
+    fn egress_on_wildcards(rules: &[&str]) -> Fixture {
+        let bind = |port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+        serve(rules, [80, 443].map(bind).into())
+    }
+
+    fn serve(rules: &[&str], listeners: Vec<TcpListener>) -> Fixture {
         assert!(
             std::env::var_os(INSIDE).is_some(),
             "this test runs in the namespace that the first one makes"
         );
-        let literals = ["127.0.1.1", "127.0.1.1:5432"];
-        let rules: Vec<&str> = rules.iter().copied().chain(literals).collect();
-        let bind = |port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
-        Fixture::with(quick(), &rules, &NAMES, [80, 443, 5432].map(bind).into())
+        let rules: Vec<&str> = rules
+            .iter()
+            .copied()
+            .chain(["127.0.1.1", "127.0.1.1:5432"])
+            .collect();
+        Fixture::with(quick(), &rules, &NAMES, listeners)
     }
 
     async fn look_up(fixture: &Fixture, name: &str) -> Ipv4Addr {
@@ -258,7 +277,7 @@ mod inside {
     #[tokio::test]
     #[ignore = "run in a network namespace by the first test"]
     async fn addresses_that_stand_for_no_name_are_closed() {
-        let fixture = egress(&["api.example.com"]);
+        let fixture = egress_on_wildcards(&["api.example.com"]);
         for (address, port) in [
             ("198.18.0.9", 80),
             ("198.19.255.255", 443),

@@ -119,10 +119,9 @@ async fn edns_is_answered_with_edns_and_a_later_version_is_refused() {
     assert_eq!(ask(&sandbox, &message).edns.unwrap().max_payload(), EDNS_PAYLOAD);
     edns.set_version(1);
     message.edns = Some(edns);
-    assert_eq!(
-        ask(&sandbox, &message).metadata.response_code,
-        ResponseCode::BADVERS
-    );
+    // 16 is BADVERS here and BADSIG in a signed message; the parser knows it by the other name.
+    let code = ask(&sandbox, &message).metadata.response_code;
+    assert_eq!(u16::from(code), u16::from(ResponseCode::BADVERS));
 }
 
 #[tokio::test]
