@@ -1,7 +1,8 @@
 //! The disk of a sandbox: what its overlays are written to, limited where the machine can.
 //!
-//! A disk holds `root/{upper,work}` and `workspace/{upper,work}`, owned by users 0 and 1000 whoever the sandbox's
-//! users are on the host: it is mounted with its owners mapped. So it can be read later by another sandbox.
+//! A disk holds `root/{upper,work}` and `workspace/{upper,work}`, owned by the sandbox's root and agent. As root, these are
+//! 0 and 1000 on the disk, whoever they are on the host: it is mounted with its owners mapped, so that another sandbox
+//! can read it later.
 //!
 //! ```text
 //! DATA/disks/<bytes>.template        an empty file system of that size
@@ -12,7 +13,7 @@
 mod loop_device;
 
 use crate::error::{During as _, StepError};
-use crate::machine::DiskMeans;
+use crate::machine::{DiskMeans, Identity};
 use crate::mounts::{self, Attributes};
 use crate::rooms::Rooms;
 use rustix::fd::OwnedFd;
@@ -27,14 +28,34 @@ pub use loop_device::{LoopDevices, can_format};
 pub const AGENT: u32 = 1000;
 /// The name of a disk in its sandbox's directory.
 pub const NAME: &str = "disk";
-const LAYOUT: [(&str, u32); 6] = [
-    ("root", 0),
-    ("root/upper", 0),
-    ("root/work", 0),
-    ("workspace", 0),
-    ("workspace/upper", AGENT),
-    ("workspace/work", 0),
+const LAYOUT: [(&str, User); 6] = [
+    ("root", User::Root),
+    ("root/upper", User::Root),
+    ("root/work", User::Root),
+    ("workspace", User::Root),
+    ("workspace/upper", User::Agent),
+    ("workspace/work", User::Root),
 ];
+
+/// Somebody inside a sandbox.
+#[derive(Debug, Clone, Copy)]
+enum User {
+    Root,
+    Agent,
+}
+
+impl User {
+    /// The user's number where disks are laid out, which is before their owners are mapped.
+    fn number(self, identity: Identity) -> u32 {
+        match (identity, self) {
+            (Identity::Ranges, Self::Root) | (Identity::Subordinate, Self::Agent) | (Identity::Single, _) => {
+                0
+            }
+            (Identity::Ranges, Self::Agent) => AGENT,
+            (Identity::Subordinate, Self::Root) => 1,
+        }
+    }
+}
 
 /// A disk that is mounted and belongs to nobody yet.
 #[derive(Debug)]
@@ -48,6 +69,7 @@ struct Spare {
 #[derive(Debug)]
 pub struct Disks {
     means: DiskMeans,
+    identity: Identity,
     devices: Option<LoopDevices>,
     /// `DATA/disks`.
     directory: OwnedFd,
@@ -58,7 +80,7 @@ pub struct Disks {
 
 impl Disks {
     pub fn new(
-        means: DiskMeans,
+        (means, identity): (DiskMeans, Identity),
         devices: Option<LoopDevices>,
         data: &OwnedFd,
         path: &Path,
@@ -66,6 +88,7 @@ impl Disks {
         let directory = directory(data, "disks")?;
         Ok(Self {
             means,
+            identity,
             devices,
             directory,
             path: path.join("disks"),
@@ -106,7 +129,7 @@ impl Disks {
             .during("make template", || unfinished.clone())?;
         rustix::fs::ftruncate(&file, bytes).during("size template", || bytes.to_string())?;
         rooms.outside(|| loop_device::format(&self.path.join(&unfinished)))?;
-        lay_out(&mount_image(devices, &file)?)?;
+        lay_out(&mount_image(devices, &file)?, self.identity)?;
         rustix::fs::fsync(&file).during("write template", || unfinished.clone())?;
         rustix::fs::renameat(directory, &unfinished, directory, &name)
             .during("name template", || name.clone())?;
@@ -116,7 +139,7 @@ impl Disks {
     /// A disk for the sandbox whose directory this is; it stays there until it is removed.
     pub fn take(&mut self, rooms: &Rooms, sandbox: &OwnedFd, bytes: u64) -> Result<OwnedFd, StepError> {
         if self.means == DiskMeans::Directory {
-            return make_directory(rooms, sandbox);
+            return make_directory(rooms, sandbox, self.identity);
         }
         if self.spares.iter().all(|spare| spare.bytes != bytes) {
             self.make_spare(rooms, bytes)?;
@@ -211,10 +234,10 @@ fn mount_image(devices: &LoopDevices, file: &OwnedFd) -> Result<OwnedFd, StepErr
     )
 }
 
-fn make_directory(rooms: &Rooms, sandbox: &OwnedFd) -> Result<OwnedFd, StepError> {
+fn make_directory(rooms: &Rooms, sandbox: &OwnedFd, identity: Identity) -> Result<OwnedFd, StepError> {
     rustix::fs::mkdirat(sandbox, NAME, Mode::from_raw_mode(0o755)).during("make disk", || NAME.to_owned())?;
     let disk = rooms.outside(|| mounts::copy(sandbox, NAME))?;
-    lay_out(&disk)?;
+    lay_out(&disk, identity)?;
     Ok(disk)
 }
 
@@ -226,13 +249,15 @@ pub fn workspace_changes(disk: &OwnedFd) -> Result<OwnedFd, StepError> {
     mounts::detach(PLACE).and(changes)
 }
 
-/// Makes the directories of a new disk. A user who may not give them away keeps them: then there is but one user.
-fn lay_out(disk: &OwnedFd) -> Result<(), StepError> {
+/// Makes the directories of a new disk.
+fn lay_out(disk: &OwnedFd, identity: Identity) -> Result<(), StepError> {
     for (name, owner) in LAYOUT {
+        let owner = owner.number(identity);
         rustix::fs::mkdirat(disk, name, Mode::from_raw_mode(0o755))
             .during("lay out disk", || name.to_owned())?;
         let (user, group) = (Uid::from_raw(owner), Gid::from_raw(owner));
-        rustix::fs::chownat(disk, name, Some(user), Some(group), AtFlags::empty()).ok();
+        rustix::fs::chownat(disk, name, Some(user), Some(group), AtFlags::empty())
+            .during("give away directory", || name.to_owned())?;
     }
     Ok(())
 }

@@ -66,8 +66,11 @@ pub enum EnterStep {
     AttachKernelFiles,
     /// Shows the sandbox's memory limit as the machine's memory.
     MemoryInfo(u64),
-    /// Where no cgroup limits processes: the kernel counts them per user of the sandbox's user namespace.
-    ProcessLimit(u32),
+    /// Of each process; and of processes, where no cgroup does that: the kernel counts them per user of the sandbox's
+    /// user namespace.
+    ResourceLimits {
+        processes: Option<u32>,
+    },
     EgressListeners(Vec<u16>),
     PivotRoot,
     NoNewPrivileges,
@@ -138,7 +141,8 @@ pub fn enter(machine: &Machine, spec: &Spec, masked: Vec<String>) -> Vec<EnterSt
     if !spec.egress_ports.is_empty() {
         steps.push(EnterStep::EgressListeners(spec.egress_ports.clone()));
     }
-    steps.extend((!machine.limits_pids).then_some(EnterStep::ProcessLimit(spec.limits.pids)));
+    let processes = (!machine.limits_pids).then_some(spec.limits.pids);
+    steps.push(EnterStep::ResourceLimits { processes });
     steps.extend(confine(true));
     steps
 }
@@ -231,7 +235,10 @@ mod tests {
         };
         assert!(!shell(&machine).contains(&ShellStep::JoinCgroup));
         assert!(!claim(&machine, &spec()).contains(&ClaimStep::SetLimits));
-        assert!(enter(&machine, &spec(), Vec::new()).contains(&EnterStep::ProcessLimit(512)));
+        assert!(
+            enter(&machine, &spec(), Vec::new())
+                .contains(&EnterStep::ResourceLimits { processes: Some(512) })
+        );
     }
 
     #[test]

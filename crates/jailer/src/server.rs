@@ -178,7 +178,11 @@ impl Server {
             fds.push(PollFd::new(&child.pidfd, PollFlags::IN));
             events.push(Event::Removing(index));
         }
-        let timeout = if self.pool_is_short() { QUIET } else { Duration::from_secs(1) };
+        let timeout = if self.pool_is_short() {
+            QUIET
+        } else {
+            Duration::from_secs(1)
+        };
         let timeout = Timespec {
             tv_sec: timeout.as_secs() as i64,
             tv_nsec: timeout.subsec_nanos().into(),

@@ -12,12 +12,14 @@ use crate::error::{During as _, StepError};
 use crate::plan::{EnterStep, PrepareStep};
 use crate::{capabilities, devices, landlock, network, overlay, proc_files, root, seccomp, sys};
 use rustix::fd::{AsFd as _, OwnedFd};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The descriptor on which a shell talks with the jailer.
 pub const CHANNEL_FD: i32 = 3;
+/// Open files of one process.
+const MOST_DESCRIPTORS: u64 = 16_384;
 
 /// From the jailer.
 #[derive(Debug, Serialize, Deserialize)]
@@ -173,7 +175,7 @@ fn enter(step: &EnterStep, parts: &mut Parts, listeners: &mut Vec<OwnedFd>) -> R
         EnterStep::AttachChanges => root::attach(parts, Part::Changes, root::CHANGES),
         EnterStep::AttachKernelFiles => root::attach_kernel_files(),
         EnterStep::MemoryInfo(bytes) => proc_files::show_memory(*bytes),
-        EnterStep::ProcessLimit(most) => limit_processes(*most),
+        EnterStep::ResourceLimits { processes } => limit_resources(*processes),
         EnterStep::EgressListeners(ports) => network::egress(ports).map(|bound| listeners.extend(bound)),
         EnterStep::PivotRoot => root::pivot(),
         EnterStep::NoNewPrivileges => {
@@ -189,10 +191,16 @@ fn enter(step: &EnterStep, parts: &mut Parts, listeners: &mut Vec<OwnedFd>) -> R
     }
 }
 
-fn limit_processes(most: u32) -> Result<(), StepError> {
-    let limit = Rlimit {
-        current: Some(most.into()),
-        maximum: Some(most.into()),
-    };
-    setrlimit(Resource::Nproc, limit).during("limit processes", || most.to_string())
+fn limit_resources(processes: Option<u32>) -> Result<(), StepError> {
+    let mut limits = vec![(Resource::Nofile, MOST_DESCRIPTORS), (Resource::Core, 0)];
+    limits.extend(processes.map(|most| (Resource::Nproc, most.into())));
+    limits.into_iter().try_for_each(|(resource, most)| {
+        // A limit that is lower already stays.
+        let most = getrlimit(resource).maximum.map_or(most, |now| now.min(most));
+        let limit = Rlimit {
+            current: Some(most),
+            maximum: Some(most),
+        };
+        setrlimit(resource, limit).during("limit resource", || format!("{resource:?} to {most}"))
+    })
 }

@@ -65,7 +65,7 @@ impl Workshop {
         } else {
             DiskMeans::Directory
         };
-        let disks = Disks::new(means, devices, &data, &hello.data)?;
+        let disks = Disks::new((means, identity), devices, &data, &hello.data)?;
         disks.remove_old_spares();
         let machine = Machine {
             identity,
