@@ -268,7 +268,7 @@ impl Client {
         let status = answer.status().as_u16();
         let body = answer.whole(MAX_JSON_BYTES).await?;
         match serde_json::from_slice::<ErrorBody>(&body) {
-            Ok(body) => Err(ClientError::refused(call.name, body.error)),
+            Ok(body) => Err(ClientError::refused(call.name, &body.error)),
             Err(_) => Err(ClientError::Malformed {
                 call: call.name,
                 reason: format!("status {status}"),

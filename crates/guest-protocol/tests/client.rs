@@ -1,9 +1,14 @@
 //! The client against guests that answer well, badly and not at all, each written out byte by byte.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends where it fails"
+)]
 
 use bytes::Bytes;
 use guest_protocol::{Client, ClientError, ErrorKind, Exit, MAX_DATA_BYTES, Payload};
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -90,14 +95,20 @@ async fn read_request(stream: &mut UnixStream) -> Option<(String, Vec<u8>)> {
         head.push(stream.read_u8().await.ok()?);
     }
     let head = String::from_utf8(head).unwrap().to_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     stream.read_exact(&mut body).await.ok()?;
     Some((head.lines().next().unwrap_or_default().to_owned(), body))
 }
 
 fn answer(status: &str, body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
 }
 
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -106,7 +117,7 @@ const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
 fn chunks(pieces: &[&str], ended: bool) -> Vec<u8> {
     let mut bytes = CHUNKED.to_owned();
     for piece in pieces {
-        bytes += &format!("{:x}\r\n{piece}\r\n", piece.len());
+        write!(bytes, "{:x}\r\n{piece}\r\n", piece.len()).unwrap();
     }
     if ended {
         bytes += "0\r\n\r\n";
@@ -187,11 +198,17 @@ async fn answers_that_are_not_the_protocol_are_errors() {
 #[tokio::test]
 async fn endless_answers_end() {
     let guest = Guest::always(|| Reply::Endless(b"HTTP/1.1 200 OK\r\n".to_vec(), b"a: b\r\n".repeat(1000)));
-    assert!(matches!(guest.client().health().await, Err(ClientError::Connection { .. })));
+    assert!(matches!(
+        guest.client().health().await,
+        Err(ClientError::Connection { .. })
+    ));
 
     let head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
     let guest = Guest::always(|| Reply::Endless(head.to_vec(), vec![b' '; 1 << 16]));
-    assert!(matches!(guest.client().health().await, Err(ClientError::TooLarge { limit: 0x10_0000, .. })));
+    assert!(matches!(
+        guest.client().health().await,
+        Err(ClientError::TooLarge { limit: 0x10_0000, .. })
+    ));
 
     let error = output_error(true, || Reply::Endless(head.to_vec(), vec![b'x'; 1 << 16])).await;
     assert!(matches!(error, ClientError::TooLarge { .. }), "{error:?}");
@@ -200,7 +217,11 @@ async fn endless_answers_end() {
 #[tokio::test]
 async fn a_guest_that_never_answers_meets_the_deadline() {
     let guest = Guest::always(|| Reply::Never);
-    let error = guest.client().wait_ready(Duration::from_millis(50)).await.unwrap_err();
+    let error = guest
+        .client()
+        .wait_ready(Duration::from_millis(50))
+        .await
+        .unwrap_err();
     assert!(matches!(error, ClientError::Deadline { .. }), "{error:?}");
     assert!(error.is_retryable());
 }
@@ -211,12 +232,20 @@ async fn waiting_for_a_guest_outlasts_a_missing_socket() {
     let socket = directory.path().join("guest");
     let client = Client::new(&socket);
     let error = client.wait_ready(Duration::from_millis(5)).await.unwrap_err();
-    assert!(matches!(error, ClientError::Connect { .. } | ClientError::Deadline { .. }), "{error:?}");
+    assert!(
+        matches!(error, ClientError::Connect { .. } | ClientError::Deadline { .. }),
+        "{error:?}"
+    );
 
     let late = async {
         tokio::task::yield_now().await;
         let listener = UnixListener::bind(&socket).unwrap();
-        serve(listener, |_| Reply::Keep(answer("200 OK", HEALTH)), Arc::default()).await;
+        serve(
+            listener,
+            |_| Reply::Keep(answer("200 OK", HEALTH)),
+            Arc::default(),
+        )
+        .await;
     };
     tokio::select! {
         health = client.wait_ready(Duration::from_secs(5)) => assert_eq!(health.unwrap().version, 1),
@@ -227,8 +256,15 @@ async fn waiting_for_a_guest_outlasts_a_missing_socket() {
 #[tokio::test]
 async fn a_guest_of_another_version_is_not_driven() {
     let guest = Guest::always(|| Reply::Keep(answer("200 OK", r#"{"version":4294967295,"processes":0}"#)));
-    let error = guest.client().wait_ready(Duration::from_secs(5)).await.unwrap_err();
-    assert!(matches!(error, ClientError::Version { guest: u32::MAX, .. }), "{error:?}");
+    let error = guest
+        .client()
+        .wait_ready(Duration::from_secs(5))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, ClientError::Version { guest: u32::MAX, .. }),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -242,9 +278,14 @@ async fn output_comes_record_by_record_and_ends_with_the_exit() {
     while let Some(record) = stream.next().await.unwrap() {
         payloads.push(record.payload);
     }
-    assert_eq!(guest.request(0).0, "get /v1/processes/a%20b/output?after=0&follow=true http/1.1");
+    assert_eq!(
+        guest.request(0).0,
+        "get /v1/processes/a%20b/output?after=0&follow=true http/1.1"
+    );
     assert_eq!(payloads.len(), 3);
-    let Payload::Output(data) = payloads[1].clone() else { panic!("the second record is output") };
+    let Payload::Output(data) = payloads[1].clone() else {
+        panic!("the second record is output")
+    };
     assert_eq!(data.into_bytes(), [0xff]);
     assert_eq!(payloads[2], Payload::Exit(Exit::Code(4)));
 }
@@ -253,20 +294,43 @@ async fn output_comes_record_by_record_and_ends_with_the_exit() {
 async fn an_output_stream_that_breaks_its_promise_is_an_error() {
     let gap = [FIRST, EXIT].concat();
     let error = output_error(true, move || Reply::Keep(chunks(&[&gap], false))).await;
-    assert!(matches!(error, ClientError::Gap { expected: 2, found: 3 }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            ClientError::Gap {
+                expected: 2,
+                found: 3
+            }
+        ),
+        "{error:?}"
+    );
 
     let error = output_error(true, || Reply::Keep(chunks(&[FIRST], true))).await;
-    assert!(matches!(error, ClientError::Truncated { .. }), "no exit: {error:?}");
+    assert!(
+        matches!(error, ClientError::Truncated { .. }),
+        "no exit: {error:?}"
+    );
 
     let error = output_error(false, || Reply::Keep(chunks(&[&FIRST[..20]], true))).await;
-    assert!(matches!(error, ClientError::Truncated { .. }), "half a line: {error:?}");
+    assert!(
+        matches!(error, ClientError::Truncated { .. }),
+        "half a line: {error:?}"
+    );
 
     let error = output_error(false, || Reply::Close(chunks(&[FIRST], false))).await;
     assert!(error.is_retryable(), "cut off: {error:?}");
 
-    for line in ["[[[[\n", "{\"seq\":1}\n", "{\"seq\":1,\"output\":{\"stream\":\"stdout\"}}\n", "\n"] {
+    for line in [
+        "[[[[\n",
+        "{\"seq\":1}\n",
+        "{\"seq\":1,\"output\":{\"stream\":\"stdout\"}}\n",
+        "\n",
+    ] {
         let error = output_error(true, move || Reply::Keep(chunks(&[line], false))).await;
-        assert!(matches!(error, ClientError::Malformed { .. }), "{line}: {error:?}");
+        assert!(
+            matches!(error, ClientError::Malformed { .. }),
+            "{line}: {error:?}"
+        );
     }
 
     let nested = "[".repeat(100_000) + "\n";
@@ -291,9 +355,15 @@ async fn a_read_of_output_that_was_given_up_loses_nothing() {
         peer
     });
     let mut stream = opened.unwrap();
-    assert!(tokio::time::timeout(Duration::from_millis(20), stream.next()).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(20), stream.next())
+            .await
+            .is_err()
+    );
     let rest = &FIRST[10..];
-    peer.write_all(format!("{:x}\r\n{rest}\r\n", rest.len()).as_bytes()).await.unwrap();
+    peer.write_all(format!("{:x}\r\n{rest}\r\n", rest.len()).as_bytes())
+        .await
+        .unwrap();
     assert_eq!(stream.next().await.unwrap().unwrap().seq, 1);
 }
 
@@ -302,28 +372,51 @@ async fn a_file_is_never_longer_than_what_was_asked_for() {
     let guest = Guest::always(|| Reply::Keep(answer("200 OK", "four")));
     let client = guest.client();
     assert_eq!(client.read_file("/a", 0, 4).await.unwrap(), "four");
-    assert!(matches!(client.read_file("/a", 0, 3).await, Err(ClientError::TooLarge { limit: 3, .. })));
+    assert!(matches!(
+        client.read_file("/a", 0, 3).await,
+        Err(ClientError::TooLarge { limit: 3, .. })
+    ));
     let mut copy = Vec::new();
     assert_eq!(client.download("/a", &mut copy, 4).await.unwrap(), 4);
     assert_eq!(copy, b"four");
-    assert!(matches!(client.download("/a", &mut copy, 3).await, Err(ClientError::TooLarge { limit: 3, .. })));
+    assert!(matches!(
+        client.download("/a", &mut copy, 3).await,
+        Err(ClientError::TooLarge { limit: 3, .. })
+    ));
 }
 
 #[tokio::test]
 async fn a_download_that_is_cut_off_is_an_error() {
     let head = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nfour";
     let guest = Guest::always(|| Reply::Close(head.to_vec()));
-    let error = guest.client().download("/a", &mut Vec::new(), 100).await.unwrap_err();
-    assert!(matches!(error, ClientError::Truncated { .. } | ClientError::Connection { .. }), "{error:?}");
+    let error = guest
+        .client()
+        .download("/a", &mut Vec::new(), 100)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ClientError::Truncated { .. } | ClientError::Connection { .. }
+        ),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_path_of_any_bytes_reaches_the_guest() {
     let guest = Guest::always(|| Reply::Keep(answer("200 OK", "{}")));
     let path: &[u8] = b"/w/\xff&mode=7777 #%";
-    guest.client().write_file(path, 0o640, Bytes::from_static(b"data")).await.unwrap();
+    guest
+        .client()
+        .write_file(path, 0o640, Bytes::from_static(b"data"))
+        .await
+        .unwrap();
     let (line, body) = guest.request(0);
-    assert_eq!(line, "put /v1/files?path=%2fw%2f%ff%26mode%3d7777%20%23%25&mode=0640 http/1.1");
+    assert_eq!(
+        line,
+        "put /v1/files?path=%2fw%2f%ff%26mode%3d7777%20%23%25&mode=0640 http/1.1"
+    );
     assert_eq!(body, b"data");
 }
 
@@ -334,11 +427,20 @@ async fn input_that_was_not_taken_is_an_error_to_try_again() {
         Reply::Keep(answer("200 OK", &format!("{{\"next_input_seq\":{next}}}")))
     });
     let client = guest.client();
-    let error = client.input("p", 3, Bytes::from_static(b"x"), false).await.unwrap_err();
+    let error = client
+        .input("p", 3, Bytes::from_static(b"x"), false)
+        .await
+        .unwrap_err();
     assert!(error.is_retryable(), "{error:?}");
-    let ack = client.input("p", 3, Bytes::from_static(b"x"), true).await.unwrap();
+    let ack = client
+        .input("p", 3, Bytes::from_static(b"x"), true)
+        .await
+        .unwrap();
     assert_eq!(ack.next_input_seq, 4);
-    assert_eq!(guest.request(1).0, "post /v1/processes/p/input?seq=3&eof=true http/1.1");
+    assert_eq!(
+        guest.request(1).0,
+        "post /v1/processes/p/input?seq=3&eof=true http/1.1"
+    );
 }
 
 #[tokio::test]
@@ -347,7 +449,10 @@ async fn changes_are_checked_one_by_one() {
     let guest = Guest::always(move || Reply::Keep(chunks(&[good], true)));
     let mut stream = guest.client().changes().await.unwrap();
     assert_eq!(stream.next().await.unwrap().unwrap().path.as_deref(), Some("a/b"));
-    assert_eq!(stream.next().await.unwrap().unwrap().path_bytes().unwrap(), [0xff]);
+    assert_eq!(
+        stream.next().await.unwrap().unwrap().path_bytes().unwrap(),
+        [0xff]
+    );
     assert!(stream.next().await.unwrap().is_none());
 
     let refused = "{\"error\":{\"kind\":\"too_large\",\"message\":\"too many\"}}\n";
@@ -359,6 +464,9 @@ async fn changes_are_checked_one_by_one() {
         let line = format!("{{\"path\":\"{path}\",\"kind\":\"removed\"}}\n");
         let guest = Guest::always(move || Reply::Keep(chunks(&[&line], true)));
         let error = guest.client().changes().await.unwrap().next().await.unwrap_err();
-        assert!(matches!(error, ClientError::Malformed { .. }), "{path}: {error:?}");
+        assert!(
+            matches!(error, ClientError::Malformed { .. }),
+            "{path}: {error:?}"
+        );
     }
 }

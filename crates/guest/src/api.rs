@@ -15,6 +15,7 @@ use crate::refusal::Refusal;
 use crate::stats;
 use guest_protocol::{Ack, ErrorKind, Health, InputAck, Signal, Spawn, TerminalSize, VERSION};
 use hyper::body::Incoming;
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use query::Query;
 use std::path::PathBuf;
@@ -42,14 +43,17 @@ pub(crate) enum Role {
 
 /// Answers every request, with an error if it must.
 pub(crate) async fn answer(guest: Rc<Guest>, request: Request<Incoming>) -> Response<Answer> {
-    match route(&guest, request).await {
+    let (head, mut body) = request.into_parts();
+    match route(&guest, &head, &mut body).await {
         Ok(response) => response,
-        Err(refusal) => answer::refusal(&refusal),
+        Err(refusal) => {
+            receive::rest(&mut body).await;
+            answer::refusal(&refusal)
+        }
     }
 }
 
-async fn route(guest: &Guest, request: Request<Incoming>) -> Result<Response<Answer>, Refusal> {
-    let (head, body) = request.into_parts();
+async fn route(guest: &Guest, head: &Parts, body: &mut Incoming) -> Result<Response<Answer>, Refusal> {
     let query = Query::parse(head.uri.query().unwrap_or_default())?;
     let path: Vec<&str> = head.uri.path().split('/').skip(1).collect();
     match (&head.method, path.as_slice()) {
@@ -84,7 +88,7 @@ async fn route(guest: &Guest, request: Request<Incoming>) -> Result<Response<Ans
 async fn processes(
     processes: &Processes,
     method: &Method,
-    (path, mut query, body): (&[&str], Query, Incoming),
+    (path, mut query, body): (&[&str], Query, &mut Incoming),
 ) -> Result<Response<Answer>, Refusal> {
     match (method, path) {
         (&Method::POST, []) => {
@@ -130,7 +134,11 @@ async fn processes(
 }
 
 /// Answers with the number that is due afterwards: the same one if the process did not read in time.
-async fn input(process: &Process, mut query: Query, mut body: Incoming) -> Result<Response<Answer>, Refusal> {
+async fn input(
+    process: &Process,
+    mut query: Query,
+    body: &mut Incoming,
+) -> Result<Response<Answer>, Refusal> {
     let seq = query
         .number("seq")?
         .ok_or_else(|| Refusal::invalid("input needs its number, seq"))?;
@@ -139,7 +147,7 @@ async fn input(process: &Process, mut query: Query, mut body: Incoming) -> Resul
     if let Some(mut piece) = process.input().begin(seq).await? {
         let mut left = MAX_INPUT_BYTES;
         let mut taken = true;
-        while taken && let Some(bytes) = receive::next(&mut body, &mut left).await? {
+        while taken && let Some(bytes) = receive::next(body, &mut left).await? {
             taken = piece.write(bytes).await?;
         }
         if taken {
@@ -184,7 +192,7 @@ fn ack(process: &Process, seq: u64) -> Result<(), Refusal> {
 async fn files(
     guest: &Guest,
     method: &Method,
-    (path, mut query, mut body): (&[&str], Query, Incoming),
+    (path, mut query, body): (&[&str], Query, &mut Incoming),
 ) -> Result<Response<Answer>, Refusal> {
     let named = query
         .bytes("path")
@@ -203,7 +211,7 @@ async fn files(
             query.end()?;
             let mut upload = guest.files.upload(&named, mode)?;
             let mut left = MAX_FILE_BYTES;
-            while let Some(bytes) = receive::next(&mut body, &mut left).await? {
+            while let Some(bytes) = receive::next(body, &mut left).await? {
                 upload.write(&bytes)?;
             }
             upload.finish()?;

@@ -23,7 +23,7 @@ use tokio::task::{JoinSet, LocalSet};
 const MAX_CONNECTIONS: usize = 64;
 
 /// From a connection's first moment, or its last answer, to the end of the next request's head.
-const HEAD: Duration = Duration::from_secs(60);
+const HEAD: Duration = Duration::from_mins(1);
 
 /// Bounds the head of a request.
 const MAX_BUFFER: usize = 64 << 10;
@@ -56,16 +56,15 @@ pub fn run(config: Config) -> Result<(), Error> {
     for fd in config.outbox.iter().chain([&config.listener]) {
         rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC).map_err(|error| Error::Listener(error.into()))?;
     }
-    let files = match &config.changes_root {
-        Some(root) => Files::below(user, root),
-        None => Files::of_sandbox(user, &config.default_cwd),
-    };
-    let role = match config.changes_root {
-        Some(root) => Role::Reader { root },
-        None => {
-            let directories = [config.default_cwd, config.agent_home];
-            Role::Sandbox(Processes::new(config.outbox, user, directories))
-        }
+    let (files, role) = if let Some(root) = config.changes_root {
+        (Files::below(user, &root), Role::Reader { root })
+    } else {
+        let files = Files::of_sandbox(user, &config.default_cwd);
+        let directories = [config.default_cwd, config.agent_home];
+        (
+            files,
+            Role::Sandbox(Processes::new(config.outbox, user, directories)),
+        )
     };
     let guest = Guest {
         started: Instant::now(),

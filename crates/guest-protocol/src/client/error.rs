@@ -43,7 +43,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    pub(crate) fn refused(call: &'static str, detail: ErrorDetail) -> Self {
+    pub(crate) fn refused(call: &'static str, detail: &ErrorDetail) -> Self {
         let message = detail.message.chars().take(MAX_MESSAGE);
         let message = message.map(|character| {
             if character.is_control() {
@@ -59,7 +59,7 @@ impl ClientError {
         }
     }
 
-    pub(crate) fn malformed(call: &'static str, reason: impl ToString) -> Self {
+    pub(crate) fn malformed(call: &'static str, reason: &(impl ToString + ?Sized)) -> Self {
         Self::Malformed {
             call,
             reason: reason.to_string(),

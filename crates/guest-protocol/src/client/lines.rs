@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// From the first byte of a line to its last.
-const LINE: Duration = Duration::from_secs(60);
+const LINE: Duration = Duration::from_mins(1);
 
 pub(super) struct Lines {
     answer: Answer,
@@ -95,8 +95,8 @@ impl Lines {
     /// A line is a value, or the error that the guest met after it had begun to answer.
     fn parse<T: DeserializeOwned>(&self, line: &[u8]) -> Result<T, ClientError> {
         serde_json::from_slice(line).map_err(|error| match serde_json::from_slice::<ErrorBody>(line) {
-            Ok(body) => ClientError::refused(self.call(), body.error),
-            Err(_) => ClientError::malformed(self.call(), error),
+            Ok(body) => ClientError::refused(self.call(), &body.error),
+            Err(_) => ClientError::malformed(self.call(), &error),
         })
     }
 }

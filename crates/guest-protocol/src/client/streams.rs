@@ -85,7 +85,7 @@ impl ChangeStream {
         if self.seen > MAX_CHANGES {
             return Err(ClientError::malformed(
                 call,
-                format!("more than {MAX_CHANGES} changes"),
+                &format!("more than {MAX_CHANGES} changes"),
             ));
         }
         match change.path_bytes() {

@@ -10,6 +10,9 @@ use tokio::time::timeout;
 
 const MAX_JSON_BYTES: u64 = 1 << 20;
 
+/// As much as any host sends at once.
+const MAX_UNWANTED_BYTES: u64 = 64 << 20;
+
 /// For the next piece of a body.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -31,11 +34,20 @@ pub(super) async fn next(body: &mut Incoming, left: &mut u64) -> Result<Option<B
     }
 }
 
-pub(super) async fn json<T: DeserializeOwned>(mut body: Incoming) -> Result<T, Refusal> {
+pub(super) async fn json<T: DeserializeOwned>(body: &mut Incoming) -> Result<T, Refusal> {
     let mut whole = Vec::new();
     let mut left = MAX_JSON_BYTES;
-    while let Some(bytes) = next(&mut body, &mut left).await? {
+    while let Some(bytes) = next(body, &mut left).await? {
         whole.extend_from_slice(&bytes);
     }
     serde_json::from_slice(&whole).map_err(|error| Refusal::invalid(format!("the request is wrong: {error}")))
+}
+
+/// Takes the rest of a body that is no longer wanted: a host that is still sending would meet a closed connection
+/// instead of the answer. What is too long or too slow for that is cut off.
+pub(super) async fn rest(body: &mut Incoming) {
+    let mut left = MAX_UNWANTED_BYTES;
+    let all = async { while let Ok(Some(_)) = next(body, &mut left).await {} };
+    // Late or whole, the answer goes out now.
+    let _ = timeout(PATIENCE, all).await;
 }

@@ -14,6 +14,7 @@ const MAX_LIST: usize = 64 << 10;
 const PREFIXES: [&[u8]; 2] = [b"user.overlay.", b"trusted.overlay."];
 
 #[derive(Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a mark of its own")]
 pub(super) struct Marks {
     pub(super) copied_up: bool,
     pub(super) opaque: bool,

@@ -151,7 +151,7 @@ impl Pump {
                     stream,
                     bytes,
                     cut_bytes,
-                })
+                });
             });
         });
         if let Some(after) = &mut self.after_exit {
@@ -218,6 +218,6 @@ fn finish(source: &mut Source, log: &RefCell<Log>) {
             stream,
             bytes,
             cut_bytes,
-        })
+        });
     });
 }

@@ -155,7 +155,9 @@ mod tests {
             Entry::Exit(Exit::Signal(9)),
         ];
         let mut stored = Vec::new();
-        entries.iter().for_each(|entry| entry.store(&mut stored));
+        for entry in &entries {
+            entry.store(&mut stored);
+        }
         assert_eq!(
             stored.len(),
             entries.iter().map(Entry::stored_bytes).sum::<usize>()

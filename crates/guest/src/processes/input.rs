@@ -95,7 +95,7 @@ impl Piece<'_> {
         let channel = &mut *self.channel;
         let written = &mut channel.written;
         write_to(channel.fd.as_ref(), &bytes, self.deadline, |count| {
-            *written += count
+            *written += count;
         })
         .await
     }

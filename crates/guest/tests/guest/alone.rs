@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio as Inherit};
 use std::time::Duration;
 use tokio::time::timeout;
 
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 
 pub struct Alone {
     pub directory: tempfile::TempDir,

@@ -19,11 +19,11 @@ const NAMESPACES: [&str; 7] = [
 /// Whether a command line succeeds here; says what it said otherwise.
 fn possible(words: &[&str]) -> bool {
     let output = Command::new(words[0]).args(&words[1..]).arg("true").output();
-    let works = output.as_ref().is_ok_and(|output| output.status.success());
-    if !works {
+    let possible = output.as_ref().is_ok_and(|output| output.status.success());
+    if !possible {
         eprintln!("skipped: {} does not work here: {output:?}", words.join(" "));
     }
-    works
+    possible
 }
 
 fn is_root() -> bool {
