@@ -96,7 +96,7 @@ impl FromStr for Size {
         let plain = number.chars().all(|c| c.is_ascii_digit() || c == '.');
         let value: f64 = number.parse().map_err(|_| wrong())?;
         let bytes = value * f64::from(1_u32 << (shift / 2)) * f64::from(1_u32 << (shift / 2));
-        if !plain || !bytes.is_finite() || bytes < 1.0 || bytes >= 9e15 {
+        if !plain || !(1.0..9e15).contains(&bytes) {
             return Err(wrong());
         }
         Ok(Self(bytes as u64))

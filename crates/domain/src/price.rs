@@ -45,14 +45,14 @@ impl Model {
     pub fn cost(&self, usage: &Usage) -> Cost {
         let written = usage.cache_creation_5m_input_tokens + usage.cache_creation_1h_input_tokens;
         let prompt = usage.input_tokens + usage.cache_read_input_tokens + written;
-        let [input, output, cache_read, cache_write_5m, cache_write_1h] = self.prices(prompt);
+        let [input, output, cache_read, five_minutes, one_hour] = self.prices(prompt);
         let nano = |tokens: u64, per_million: f64| (tokens as f64 * per_million * 1e3).round() as u64;
         Cost::from_nano_usd(
             nano(usage.input_tokens, input)
                 + nano(usage.output_tokens, output)
                 + nano(usage.cache_read_input_tokens, cache_read)
-                + nano(usage.cache_creation_5m_input_tokens, cache_write_5m)
-                + nano(usage.cache_creation_1h_input_tokens, cache_write_1h)
+                + nano(usage.cache_creation_5m_input_tokens, five_minutes)
+                + nano(usage.cache_creation_1h_input_tokens, one_hour)
                 + usage.web_search_requests * 10_000_000,
         )
     }

@@ -164,20 +164,17 @@ impl Cgroups {
     }
 
     /// Ends every process of a group, frozen or not. They may take a moment to be gone.
-    pub fn kill(&self, name: &str) -> Result<(), StepError> {
+    pub fn kill(&self, name: &str) {
         if let Some((directory, _)) = &self.v2
             && tree::write(directory, name, "cgroup.kill", "1").is_ok()
         {
-            return Ok(());
+            return;
         }
-        for (directory, controllers) in self.v2.iter().chain(&self.v1) {
+        for (directory, _) in self.v2.iter().chain(&self.v1) {
             tree::kill_members(directory, name);
-            if controllers.contains(&Controller::Freezer) {
-                tree::write(directory, name, "freezer.state", "THAWED").ok();
-            }
         }
-        self.v2.is_some().then(|| self.thaw(name).ok());
-        Ok(())
+        // A process that is frozen dies when it is thawed. Where nothing froze it, there is nothing to thaw.
+        self.thaw(name).ok();
     }
 
     /// Removes a group whose processes are gone or about to be.

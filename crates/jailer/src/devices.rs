@@ -33,18 +33,15 @@ const LINKS: [(&str, &str); 5] = [
 pub fn fill(target: &str, found: &[(&'static str, OwnedFd)]) -> Result<(), StepError> {
     for (name, major, minor) in NODES {
         let path = format!("{target}/{name}");
-        match found.iter().find(|(one, _)| *one == name) {
-            Some((_, mount)) => {
-                std::fs::write(&path, b"").during("make mount point", || path.clone())?;
-                mounts::attach(mount, &path)?;
-            }
-            None => {
-                let mode = Mode::from_raw_mode(0o666);
-                let device = rustix::fs::makedev(major, minor);
-                rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::CharacterDevice, mode, device)
-                    .during("make device", || path.clone())?;
-                rustix::fs::chmod(&path, mode).during("set mode", || path.clone())?;
-            }
+        if let Some((_, mount)) = found.iter().find(|(one, _)| *one == name) {
+            std::fs::write(&path, b"").during("make mount point", || path.clone())?;
+            mounts::attach(mount, &path)?;
+        } else {
+            let mode = Mode::from_raw_mode(0o666);
+            let device = rustix::fs::makedev(major, minor);
+            rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::CharacterDevice, mode, device)
+                .during("make device", || path.clone())?;
+            rustix::fs::chmod(&path, mode).during("set mode", || path.clone())?;
         }
     }
     for (name, aim) in LINKS {

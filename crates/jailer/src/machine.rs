@@ -74,21 +74,23 @@ impl Machine {
             },
             limit("cpu_limit", Controller::Cpu),
             limit("memory_limit", Controller::Memory),
-            match self.limits_pids {
-                true => limit("pid_limit", Controller::Pids),
-                false => found(
+            if self.limits_pids {
+                limit("pid_limit", Controller::Pids)
+            } else {
+                found(
                     "pid_limit",
                     true,
                     "resource limit of the sandbox's user namespace",
-                ),
+                )
             },
             match self.disk {
                 DiskMeans::Loop => found("disk_limit", true, "a file system of its own in a sparse file"),
                 DiskMeans::Directory => found("disk_limit", false, &self.disk_reason),
             },
-            match cgroups.freezes() {
-                true => found("freeze", true, "cgroup freezer"),
-                false => found("freeze", false, NO_CGROUP),
+            if cgroups.freezes() {
+                found("freeze", true, "cgroup freezer")
+            } else {
+                found("freeze", false, NO_CGROUP)
             },
         ]
     }

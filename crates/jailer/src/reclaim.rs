@@ -38,7 +38,7 @@ fn groups(layout: &Layout, instance: &str) {
         return;
     };
     for name in cgroups.names() {
-        cgroups.kill(&name).ok();
+        cgroups.kill(&name);
         cgroups.remove(&name, PATIENCE).ok();
     }
 }

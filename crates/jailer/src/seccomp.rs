@@ -205,9 +205,9 @@ mod tests {
         data.extend(number.to_le_bytes());
         data.extend(architecture.to_le_bytes());
         data.extend(0_u64.to_le_bytes());
-        arguments
-            .iter()
-            .for_each(|argument| data.extend(argument.to_le_bytes()));
+        for argument in arguments {
+            data.extend(argument.to_le_bytes());
+        }
         let (mut at, mut accumulator) = (0, 0_u32);
         loop {
             let instruction = program[at];

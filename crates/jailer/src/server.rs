@@ -7,17 +7,19 @@
 //! A request that needs a shell waits in line while one prepares. Whatever fails is undone and answered; a shell that
 //! says nothing for [`PATIENCE`] has failed.
 
+mod progress;
+mod requests;
+
 use crate::channel::{self, ChannelError};
 use crate::claim::{Claim, Purpose};
 use crate::error::{During as _, StepError};
-use crate::protocol::{Envelope, FailureKind, Hello, Observation, Reply, Request, Spec, VERSION, Welcome};
-use crate::shell::Report;
+use crate::protocol::{Envelope, Hello, Request, VERSION, Welcome};
 use crate::shells::Shell;
 use crate::sys::{self, Child};
 use crate::workshop::Workshop;
 use crate::{identity, request};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::{AsFd as _, OwnedFd};
+use rustix::fd::OwnedFd;
 use rustix::time::Timespec;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -26,7 +28,6 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long nothing may have happened before something is made ahead of demand.
 const QUIET: Duration = Duration::from_millis(4);
-const FREEZE_PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum JailerError {
@@ -225,265 +226,10 @@ impl Server {
         Ok(())
     }
 
-    fn handle(&mut self, envelope: Envelope<Request>) -> Result<(), JailerError> {
-        let number = envelope.number;
-        match envelope.body {
-            Request::Create(spec) => self.create(number, spec),
-            Request::ReadChanges { id, reader } => {
-                let checked = request::check_id(&id).and_then(|()| request::check_id(&reader));
-                match checked {
-                    Ok(()) if self.is_known(&id) => {
-                        self.refuse(number, "read changes", "the sandbox must be destroyed first")
-                    }
-                    Ok(()) => self.demand(number, Purpose::Reader { id: reader, of: id }),
-                    Err(reason) => self.refuse(number, "read changes", &reason),
-                }
-            }
-            Request::Observe { id } => {
-                let reply = self
-                    .running
-                    .get(&id)
-                    .map(|claim| Reply::Observed(self.observe(claim)));
-                self.reply(number, &reply.unwrap_or_else(|| not_found(&id)), &[])
-            }
-            Request::Freeze { id } => self.on_group(number, &id, |workshop, group| {
-                workshop.cgroups.freeze(group, FREEZE_PATIENCE)
-            }),
-            Request::Thaw { id } => {
-                self.on_group(number, &id, |workshop, group| workshop.cgroups.thaw(group))
-            }
-            Request::Destroy { id } => self.destroy(number, &id),
-            Request::RemoveFiles { id } => self.remove_files(number, &id),
-        }
-    }
-
-    fn remove_files(&mut self, number: u64, id: &str) -> Result<(), JailerError> {
-        match request::check_id(id) {
-            Ok(()) if self.is_known(id) => {
-                self.refuse(number, "remove files", "the sandbox must be destroyed first")
-            }
-            Ok(()) => match self.workshop.start_removal(id) {
-                Ok(child) => {
-                    self.removing.push((number, child));
-                    Ok(())
-                }
-                Err(error) => self.reply(number, &failed(FailureKind::Step, &error), &[]),
-            },
-            Err(reason) => self.refuse(number, "remove files", &reason),
-        }
-    }
-
-    fn removed(&mut self, index: usize) -> Result<(), JailerError> {
-        let (number, child) = self.removing.swap_remove(index);
-        let reply = match identity::reap(&child.pidfd) {
-            Ok(Some(0)) => Reply::Done,
-            _ => {
-                let error = std::io::Error::other("files are left; is the disk damaged?");
-                failed(
-                    FailureKind::Step,
-                    &StepError {
-                        step: "remove files",
-                        what: "sandbox".to_owned(),
-                        source: error,
-                    },
-                )
-            }
-        };
-        self.reply(number, &reply, &[])
-    }
-
-    fn is_known(&self, id: &str) -> bool {
-        self.running.contains_key(id)
-            || self.entering.iter().any(|entering| entering.claim.id() == id)
-            || self.ending.iter().any(|ending| ending.claim.id() == id)
-            || self.waiting.iter().any(|waiting| waiting.purpose.id() == id)
-    }
-
-    fn create(&mut self, number: u64, spec: Spec) -> Result<(), JailerError> {
-        match request::check_spec(&spec) {
-            Ok(()) if self.is_known(&spec.id) => {
-                self.refuse(number, "create", "there is a sandbox of this id")
-            }
-            Ok(()) => self.demand(number, Purpose::Sandbox(spec)),
-            Err(reason) => self.refuse(number, "create", &reason),
-        }
-    }
-
-    /// Gives a shell to a request, or lets it wait for one.
-    fn demand(&mut self, number: u64, purpose: Purpose) -> Result<(), JailerError> {
-        if let Some(shell) = self.ready.pop_front() {
-            return self.enter(number, shell, purpose);
-        }
-        if self.preparing.len() <= self.waiting.len()
-            && let Err(error) = self.start_shell()
-        {
-            return self.reply(number, &failed(FailureKind::Step, &error), &[]);
-        }
-        self.waiting.push_back(Waiting { number, purpose });
-        Ok(())
-    }
-
-    fn enter(&mut self, number: u64, shell: Shell, purpose: Purpose) -> Result<(), JailerError> {
-        match self.workshop.claim(shell, purpose) {
-            Ok(claim) => {
-                self.entering.push(Entering {
-                    number,
-                    claim,
-                    deadline: Instant::now() + PATIENCE,
-                });
-                Ok(())
-            }
-            Err(error) => self.reply(number, &failed(FailureKind::Step, &error), &[]),
-        }
-    }
-
-    /// A shell is ready, or has failed.
-    fn prepared(&mut self, index: usize) -> Result<(), JailerError> {
-        let (mut shell, _) = self.preparing.swap_remove(index);
-        match report(&shell) {
-            Ok(listeners) => {
-                shell.listeners = listeners;
-                match self.waiting.pop_front() {
-                    Some(waiting) => self.enter(waiting.number, shell, waiting.purpose),
-                    None => {
-                        self.ready.push_back(shell);
-                        Ok(())
-                    }
-                }
-            }
-            Err(error) => self.shell_failed(shell, &error),
-        }
-    }
-
-    /// The one who waits longest is told; a pool that nobody waits for is not filled further.
-    fn shell_failed(&mut self, shell: Shell, error: &StepError) -> Result<(), JailerError> {
-        self.workshop.end_shell(shell);
-        match self.waiting.pop_front() {
-            Some(waiting) => self.reply(waiting.number, &failed(FailureKind::Step, error), &[]),
-            None => {
-                self.hello.pool = 0;
-                Ok(())
-            }
-        }
-    }
-
-    /// A sandbox is one, or has failed to become it.
-    fn entered(&mut self, index: usize) -> Result<(), JailerError> {
-        let Entering {
-            number, mut claim, ..
-        } = self.entering.swap_remove(index);
-        match report(&claim.shell) {
-            Ok(extra) => {
-                claim.shell.listeners.extend(extra);
-                let reply = Reply::Created {
-                    guest_socket: self.workshop.socket_path(claim.id()),
-                };
-                let listeners: Vec<_> = claim.shell.listeners.iter().map(OwnedFd::as_fd).collect();
-                channel::send(&self.client, &Envelope { number, body: reply }, &listeners)?;
-                self.running.insert(claim.id().to_owned(), claim);
-                Ok(())
-            }
-            Err(error) => {
-                self.workshop.discard(claim);
-                self.reply(number, &failed(FailureKind::Step, &error), &[])
-            }
-        }
-    }
-
-    fn destroy(&mut self, number: u64, id: &str) -> Result<(), JailerError> {
-        if let Some(ending) = self.ending.iter_mut().find(|ending| ending.claim.id() == id) {
-            ending.numbers.push(number);
-            return Ok(());
-        }
-        let Some(claim) = self.running.remove(id) else {
-            return self.reply(number, &Reply::Done, &[]);
-        };
-        // A group that cannot be killed still loses its process 1, and with it all others.
-        self.workshop.kill(&claim.shell).ok();
-        self.ending.push(Ending {
-            numbers: vec![number],
-            claim,
-        });
-        Ok(())
-    }
-
-    /// The processes of a sandbox are gone.
-    fn ended(&mut self, index: usize) -> Result<(), JailerError> {
-        let Ending { numbers, claim } = self.ending.swap_remove(index);
-        let errors = self.workshop.unclaim(claim);
-        let reply = errors
-            .first()
-            .map_or(Reply::Done, |error| failed(FailureKind::Step, error));
-        numbers
-            .into_iter()
-            .try_for_each(|number| self.reply(number, &reply, &[]))
-    }
-
-    fn give_up_on_the_late(&mut self) -> Result<(), JailerError> {
-        let now = Instant::now();
-        while let Some(index) = self.preparing.iter().position(|(_, deadline)| *deadline < now) {
-            let (shell, _) = self.preparing.swap_remove(index);
-            self.shell_failed(shell, &late("prepare shell"))?;
-        }
-        while let Some(index) = self.entering.iter().position(|entering| entering.deadline < now) {
-            let Entering { number, claim, .. } = self.entering.swap_remove(index);
-            self.workshop.discard(claim);
-            self.reply(number, &failed(FailureKind::Step, &late("enter sandbox")), &[])?;
-        }
-        Ok(())
-    }
-
-    fn observe(&self, claim: &Claim) -> Observation {
-        let mut observation = Observation {
-            alive: is_alive(claim),
-            ..Observation::default()
-        };
-        if self.workshop.machine.has_cgroups {
-            self.workshop.cgroups.observe(&claim.shell.name, &mut observation);
-        }
-        observation
-    }
-
-    fn on_group(
-        &mut self,
-        number: u64,
-        id: &str,
-        action: impl FnOnce(&Workshop, &str) -> Result<(), StepError>,
-    ) -> Result<(), JailerError> {
-        let reply = match self
-            .running
-            .get(id)
-            .map(|claim| action(&self.workshop, &claim.shell.name))
-        {
-            None => not_found(id),
-            Some(Ok(())) => Reply::Done,
-            Some(Err(error)) => failed(FailureKind::Step, &error),
-        };
-        self.reply(number, &reply, &[])
-    }
-
-    fn refuse(&mut self, number: u64, step: &str, reason: &str) -> Result<(), JailerError> {
-        let reply = Reply::Failed {
-            kind: FailureKind::Request,
-            step: step.to_owned(),
-            reason: reason.to_owned(),
-        };
-        self.reply(number, &reply, &[])
-    }
-
-    fn reply(&mut self, number: u64, reply: &Reply, fds: &[OwnedFd]) -> Result<(), JailerError> {
-        let borrowed: Vec<_> = fds.iter().map(OwnedFd::as_fd).collect();
-        Ok(channel::send(
-            &self.client,
-            &Envelope { number, body: reply },
-            &borrowed,
-        )?)
-    }
-
     /// The client is gone: so is everything but files.
     fn end_everything(&mut self) {
         for claim in self.running.values() {
-            self.workshop.kill(&claim.shell).ok();
+            self.workshop.kill(&claim.shell);
         }
         let running = std::mem::take(&mut self.running).into_values();
         let ending = self.ending.drain(..).map(|ending| ending.claim);
@@ -503,55 +249,6 @@ impl Server {
         }
         self.workshop.reap_holders();
         self.workshop.close();
-    }
-}
-
-/// What a shell says, as a result.
-fn report(shell: &Shell) -> Result<Vec<OwnedFd>, StepError> {
-    match channel::receive::<Report>(&shell.channel) {
-        Ok((Report::Ready | Report::Entered, listeners)) => Ok(listeners),
-        Ok((Report::Failed { step, reason }, _)) => {
-            Err(std::io::Error::other(reason)).during("shell", || step)
-        }
-        Err(error) => {
-            Err(std::io::Error::other(error)).during("shell", || "it ended without a word".to_owned())
-        }
-    }
-}
-
-fn is_alive(claim: &Claim) -> bool {
-    let Some(child) = &claim.shell.child else {
-        return false;
-    };
-    let mut fds = [PollFd::new(&child.pidfd, PollFlags::IN)];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().is_empty()
-}
-
-fn late(step: &'static str) -> StepError {
-    StepError {
-        step,
-        what: format!("{} s have passed", PATIENCE.as_secs()),
-        source: std::io::ErrorKind::TimedOut.into(),
-    }
-}
-
-fn failed(kind: FailureKind, error: &StepError) -> Reply {
-    Reply::Failed {
-        kind,
-        step: error.step.to_owned(),
-        reason: format!("{}: {}", error.what, error.source),
-    }
-}
-
-fn not_found(id: &str) -> Reply {
-    Reply::Failed {
-        kind: FailureKind::NotFound,
-        step: "find".to_owned(),
-        reason: format!("no sandbox {id}"),
     }
 }
 

@@ -176,7 +176,7 @@ fn enter(step: &EnterStep, parts: &mut Parts, listeners: &mut Vec<OwnedFd>) -> R
         EnterStep::AttachKernelFiles => root::attach_kernel_files(),
         EnterStep::MemoryInfo(bytes) => proc_files::show_memory(*bytes),
         EnterStep::ResourceLimits { processes } => limit_resources(*processes),
-        EnterStep::EgressListeners(ports) => network::egress(ports).map(|bound| listeners.extend(bound)),
+        EnterStep::EgressListeners(wanted) => network::egress(wanted).map(|bound| listeners.extend(bound)),
         EnterStep::PivotRoot => root::pivot(),
         EnterStep::NoNewPrivileges => {
             rustix::thread::set_no_new_privs(true).during("set no_new_privs", String::new)

@@ -192,20 +192,22 @@ impl Workshop {
                     .map(drop)
                     .during("reap", || shell.name.clone())
             }
-            ShellStep::JoinCgroup => self.kill(shell),
+            ShellStep::JoinCgroup => {
+                self.kill(shell);
+                Ok(())
+            }
             ShellStep::MapIds | ShellStep::StartShell => Ok(()),
         }
     }
 
-    /// Sends every process of a shell or sandbox its end, without waiting for it.
-    pub fn kill(&self, shell: &Shell) -> Result<(), StepError> {
+    /// Sends every process of a shell or sandbox its end, without waiting for it. A group that cannot be killed still
+    /// loses its process 1, and with it all others.
+    pub fn kill(&self, shell: &Shell) {
         if let Some(child) = &shell.child {
             pidfd_send_signal(&child.pidfd, Signal::KILL).ok();
         }
         if self.machine.has_cgroups {
-            self.cgroups.kill(&shell.name)
-        } else {
-            Ok(())
+            self.cgroups.kill(&shell.name);
         }
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Generous: a machine that swaps is slow, and a caller who gives up loses its sandbox.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 /// A Unix socket's path has 107 bytes; a sandbox's takes this many behind the data directory.
 const LONGEST_DATA_PATH: usize = 107 - "/sandboxes/sbx_00000000000000000000000000/guest.sock".len();
 
@@ -75,7 +75,7 @@ impl LinuxBackend {
         }
         Ok(Self {
             jailer: Arc::new(jailer),
-            report: report(welcome.findings),
+            report: report(&welcome.findings),
         })
     }
 
@@ -261,7 +261,7 @@ fn limits(limits: &Limits) -> protocol::Limits {
 }
 
 /// The jailer's findings under the port's names; what it did not look at is not enforced.
-fn report(findings: Vec<protocol::Finding>) -> Report {
+fn report(findings: &[protocol::Finding]) -> Report {
     let named = |aspect: Aspect| serde_json::to_value(aspect).ok();
     let aspects = Aspect::ALL.map(|aspect| {
         let found = findings
