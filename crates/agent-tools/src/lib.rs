@@ -7,12 +7,21 @@
 
 mod bash;
 mod definition;
+mod edit;
+mod glob;
+mod grep;
 mod input;
+mod memory;
 mod outcome;
+mod patch;
 mod place;
+mod read;
+mod replace;
+mod search;
 mod settings;
 mod shell;
 mod toolbox;
+mod write;
 
 pub use definition::{Concurrency, Definition, Kind};
 pub use outcome::Outcome;

@@ -13,7 +13,8 @@ pub struct Settings {
     pub additional_directories: Vec<PathBuf>,
     /// Holds output too long for the model, and output of background commands. Made when first needed.
     pub tool_results_dir: PathBuf,
-    /// The whole environment of the shell: nothing is inherited from this process.
+    /// The whole environment of the shell: nothing is inherited from this process. `HOSTLER_SHELL` in it names the
+    /// shell; else it is the first bash, or sh, in `/bin`, `/usr/bin` and `PATH`.
     pub shell_environment: Vec<(OsString, OsString)>,
     pub bash_default_timeout: Duration,
     pub bash_max_timeout: Duration,

@@ -7,9 +7,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::memory::Memory;
 use crate::place::Place;
 use crate::shell::Shell;
-use crate::{Definition, Kind, Outcome, Settings, bash, input};
+use crate::{Definition, Kind, Outcome, Settings, bash, edit, glob, grep, input, read, write};
 
 /// The tools of one session. Calls of [`Concurrency::Safe`](crate::Concurrency) tools may run at the same time.
 pub struct Toolbox {
@@ -23,6 +24,7 @@ pub struct Toolbox {
 #[derive(Debug)]
 pub(crate) struct Files {
     pub(crate) place: Arc<Place>,
+    pub(crate) memory: Memory,
 }
 
 impl Toolbox {
@@ -31,9 +33,19 @@ impl Toolbox {
         let settings = Arc::new(settings);
         let place = Arc::new(Place::new(settings.cwd.clone()));
         Self {
-            definitions: vec![bash::definition(&settings)],
+            definitions: vec![
+                bash::definition(&settings),
+                read::definition(),
+                write::definition(),
+                edit::definition(),
+                glob::definition(),
+                grep::definition(),
+            ],
             shell: Shell::new(Arc::clone(&settings), Arc::clone(&place)),
-            files: Arc::new(Files { place }),
+            files: Arc::new(Files {
+                place,
+                memory: Memory::default(),
+            }),
             settings,
         }
     }
@@ -69,14 +81,18 @@ impl Toolbox {
                 Ok(input) => bash::call(&self.shell, &self.settings, input, cancel).await,
                 Err(refusal) => refusal,
             },
-            _ => Outcome::interrupted(),
+            read::NAME => self.off_thread(input, cancel, read::call).await,
+            write::NAME => self.off_thread(input, cancel, write::call).await,
+            edit::NAME => self.off_thread(input, cancel, edit::call).await,
+            glob::NAME => self.off_thread(input, cancel, glob::call).await,
+            _ => self.off_thread(input, cancel, grep::call).await,
         }
     }
 
     /// Takes files as read, as they are now: for a session that goes on with its history.
     pub fn note_files_read(&self, paths: impl IntoIterator<Item = PathBuf>) {
         for path in paths {
-            drop(path);
+            self.files.memory.remember_as_it_is(&path);
         }
     }
 

@@ -64,7 +64,7 @@ impl Dialect {
         if call.in_background {
             let status = format!("{prefix}printf \"\\n[exit code %s]\\n\" \"$?\"");
             let text = format!(
-                "{{ ( {prefix}trap {} EXIT; {prefix}eval {command} ) & }} </dev/null >{stdout} 2>&1\n",
+                "{{ ( {prefix}trap {} EXIT; {prefix}eval {command} ) 2>&1 & }} </dev/null >{stdout}\n",
                 quoted(status.as_bytes())
             );
             lines.extend_from_slice(text.as_bytes());

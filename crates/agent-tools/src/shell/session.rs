@@ -16,6 +16,8 @@ use crate::Settings;
 
 /// A shell that has not answered by then is given up.
 const READY_WITHIN: Duration = Duration::from_secs(10);
+/// In the shell's environment: the shell to use instead of the one that would be found.
+const SHELL_VARIABLE: &str = "HOSTLER_SHELL";
 /// A status line is shorter; longer lines are not ours.
 const LONGEST_LINE: usize = 4096;
 
@@ -46,15 +48,7 @@ impl Session {
         state: &Path,
         restore: bool,
     ) -> Result<Self, Failure> {
-        let path = settings
-            .shell_environment
-            .iter()
-            .find(|(name, _)| name == "PATH")
-            .map(|(_, value)| value.as_os_str());
-        let program = candidates(path)
-            .into_iter()
-            .find(|program| program.is_file())
-            .ok_or(Failure::NoShell)?;
+        let program = program(settings).ok_or(Failure::NoShell)?;
         let dialect = Dialect::of(&program);
         let mut session =
             Self::spawn(settings, directory, &program, dialect).map_err(|source| Failure::Start {
@@ -165,6 +159,20 @@ impl Session {
             tracing::debug!(%error, "the shell was gone already");
         }
     }
+}
+
+fn program(settings: &Settings) -> Option<PathBuf> {
+    let variable = |wanted: &str| {
+        settings
+            .shell_environment
+            .iter()
+            .find(|(name, _)| name == wanted)
+            .map(|(_, value)| value.as_os_str())
+    };
+    let chosen = variable(SHELL_VARIABLE).map(PathBuf::from).into_iter();
+    chosen
+        .chain(candidates(variable("PATH")))
+        .find(|program| program.is_file())
 }
 
 /// The shell leads its own process group, out of reach of signals for ours. With a terminal it must leave the session

@@ -1,8 +1,8 @@
 //! Ends what a call started, and brings the shell back to its next line.
 //!
 //! ```text
-//!  0 s      SIGINT   to the shell, again and again, and once to each process of the call
-//!  0.2 s    SIGTERM  once to each; the shell, if it has not come back, exits and leaves its state to a new one
+//!  0 s      SIGINT   to the shell, every other turn, and once to each process of the call
+//!  0.4 s    SIGTERM  once to each; the shell, if it has not come back, exits and leaves its state to a new one
 //!  1.2 s    SIGKILL  to each
 //!  2.2 s    SIGKILL  to the shell, if it has not come back
 //!  5 s      given up
@@ -19,26 +19,26 @@ use super::session::Session;
 /// From one step to the next.
 pub(crate) const STEP: Duration = Duration::from_millis(5);
 
-const TERMINATE_AFTER: Duration = Duration::from_millis(200);
+const TERMINATE_AFTER: Duration = Duration::from_millis(400);
 const KILL_AFTER: Duration = Duration::from_millis(1200);
 const KILL_SHELL_AFTER: Duration = Duration::from_millis(2200);
 const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
-/// An interrupt may fall on the status line itself: it is asked for again at this pace.
-const ASK_EVERY: Duration = Duration::from_millis(50);
+/// Between interrupting the shell and asking it for its status, in turns: an interrupt may fall on the status line
+/// itself, and an answer needs time without one.
+const TURN: Duration = Duration::from_millis(30);
 
 pub(crate) struct Stop {
     began: Instant,
     told: HashMap<Identity, Signal>,
-    asked: Instant,
+    turns: u32,
 }
 
 impl Stop {
     pub(crate) fn begin() -> Self {
-        let now = Instant::now();
         Self {
-            began: now,
+            began: Instant::now(),
             told: HashMap::new(),
-            asked: now,
+            turns: 0,
         }
     }
 
@@ -79,15 +79,19 @@ impl Stop {
             processes::signal(shell, Signal::KILL);
             return;
         }
-        processes::signal(shell, Signal::INT);
         if elapsed > TERMINATE_AFTER && self.told.insert(shell, Signal::TERM).is_none() {
             processes::signal(shell, Signal::TERM);
         }
-        if self.asked.elapsed() > ASK_EVERY {
-            self.asked = Instant::now();
+        if elapsed < TURN * self.turns {
+            return;
+        }
+        if self.turns.is_multiple_of(2) {
+            processes::signal(shell, Signal::INT);
+        } else {
             let question = session.dialect.status(marker);
             session.send(&question);
         }
+        self.turns += 1;
     }
 }
 
