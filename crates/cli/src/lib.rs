@@ -1,1 +1,79 @@
-//! cli.
+//! The command line: what a person types, and what they get to see.
+//!
+//! The answer goes to standard output, progress to standard error. Text that an agent wrote never reaches a terminal as
+//! it is. A call is checked before anything is started; whatever fails says what to do next; the exit code is 0 when
+//! it is done, 1 when it failed, 2 for a wrong call.
+
+mod arguments;
+mod check;
+mod commands;
+mod conversation;
+mod environment;
+mod example;
+mod failure;
+mod input;
+mod outcome;
+mod render;
+mod review;
+mod services;
+mod signals;
+mod style;
+mod terminal;
+mod trouble;
+
+pub use arguments::{
+    AllowArguments, Command, DEFAULT_MODEL, DataArgument, DoctorArguments, RunArguments, RuntimeName,
+    SessionsCommand,
+};
+pub use environment::Environment;
+pub use failure::{Exit, Failure};
+pub use services::{Running, Services, StartError, StartOptions, Upstream};
+pub use signals::{Asked, Signals};
+pub use terminal::{Kind, Terminal};
+
+use std::process::ExitCode;
+
+/// Does what the command line asks for.
+pub async fn main(
+    command: &Command,
+    environment: &Environment,
+    services: &dyn Services,
+    terminal: Terminal,
+    signals: Signals,
+) -> ExitCode {
+    ExitCode::from(execute(command, environment, services, terminal, signals).await)
+}
+
+/// [`main`], with the exit code as a number.
+pub async fn execute(
+    command: &Command,
+    environment: &Environment,
+    services: &dyn Services,
+    mut terminal: Terminal,
+    mut signals: Signals,
+) -> u8 {
+    let (terminal, signals) = (&mut terminal, &mut signals);
+    let outcome = match command {
+        Command::Run(arguments) => {
+            commands::run::run(arguments, environment, services, terminal, signals).await
+        }
+        Command::Sessions(command) => {
+            commands::sessions::sessions(command, environment, services, terminal, signals).await
+        }
+        Command::Doctor(arguments) => {
+            commands::doctor::doctor(arguments, environment, services, terminal, signals).await
+        }
+    };
+    terminal.quiet();
+    match outcome {
+        Ok(()) => 0,
+        Err(failure) => {
+            let style = terminal.style();
+            terminal.line(&format!("{} {}", style.red("error:"), failure.message));
+            if let Some(hint) = &failure.hint {
+                terminal.line(&format!("{} {hint}", style.cyan("hint:")));
+            }
+            failure.exit as u8
+        }
+    }
+}

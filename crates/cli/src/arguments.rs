@@ -1,0 +1,276 @@
+//! The command line, as clap reads it. What a value means for this machine is checked later, in [`crate::check`].
+
+use clap::{Args, Subcommand, ValueEnum};
+use domain::limits::{Cpus, Size};
+use domain::{Cost, SessionId};
+use std::path::PathBuf;
+
+/// The model that is used unless another is named.
+pub const DEFAULT_MODEL: &str = "claude-sonnet-5-5";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Have an agent work on a directory, in a sandbox; then look at what it changed
+    Run(Box<RunArguments>),
+    /// Look at earlier sessions, and apply or remove what they left
+    #[command(subcommand)]
+    Sessions(SessionsCommand),
+    /// Say what is enforced on this machine and what is not
+    Doctor(DoctorArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// What the agent shall do; `-` reads it from standard input
+    pub prompt: String,
+    /// The directory to work on; it does not change before the changes are applied. Without it the agent has an empty one
+    #[arg(long, value_name = "DIR")]
+    pub workspace: Option<PathBuf>,
+    /// Apply the changes when the agent is done, without asking
+    #[arg(long)]
+    pub apply: bool,
+    #[command(flatten)]
+    pub allow: AllowArguments,
+    /// The model
+    #[arg(long, value_name = "ID", default_value = DEFAULT_MODEL)]
+    pub model: String,
+    /// The program that plays the agent
+    #[arg(long, value_enum, default_value_t = RuntimeName::Native)]
+    pub runtime: RuntimeName,
+    /// Stop after this many model requests
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_turns: Option<u32>,
+    /// Stop before the model costs more than this, by list price
+    #[arg(long, value_name = "USD", value_parser = budget)]
+    pub max_budget: Option<Cost>,
+    /// CPUs the sandbox may use, like 2 or 0.5 [default: 1]
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<Cpus>,
+    /// Memory the sandbox may use, like 512M or 4G [default: 1G]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<Size>,
+    /// Disk the sandbox may use [default: 5G]
+    #[arg(long, value_name = "SIZE")]
+    pub disk: Option<Size>,
+    /// Let the sandbox reach a host: `api.example.com`, `*.example.com`, `host:port`. May be repeated
+    #[arg(long, value_name = "HOST")]
+    pub allow_host: Vec<String>,
+    /// An OCI image in place of this machine's own programs (not there yet)
+    #[arg(long, value_name = "REF")]
+    pub image: Option<String>,
+    /// Print one JSON object as the last line of standard output, in place of the answer
+    #[arg(long)]
+    pub json: bool,
+    /// Let the simulated model play a script (docs/simulated-model.md) in place of a model
+    #[arg(long, value_name = "SCRIPT")]
+    pub simulate: Option<PathBuf>,
+    #[command(flatten)]
+    pub data: DataArgument,
+}
+
+/// What is applied besides ordinary edits.
+#[derive(Debug, Clone, Copy, Default, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
+pub struct AllowArguments {
+    /// Apply changes in Git directories too: hooks and configuration that Git runs on this machine
+    #[arg(long)]
+    pub apply_git: bool,
+    /// Apply symlinks too that lead out of the workspace
+    #[arg(long)]
+    pub apply_symlinks: bool,
+    /// Apply files too that become executable
+    #[arg(long)]
+    pub apply_executables: bool,
+}
+
+impl From<AllowArguments> for change_set::Allowed {
+    fn from(arguments: AllowArguments) -> Self {
+        Self {
+            git: arguments.apply_git,
+            symlinks: arguments.apply_symlinks,
+            executables: arguments.apply_executables,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DataArgument {
+    /// Where hostler keeps its sessions; also HOSTLER_DATA
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RuntimeName {
+    /// hostler's own
+    Native,
+    /// The official `claude` program (not there yet)
+    Claude,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SessionsCommand {
+    /// All sessions, the newest first
+    List {
+        /// One JSON object for each session
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        data: DataArgument,
+    },
+    /// What a session did and what it cost
+    Show {
+        session: SessionId,
+        #[command(flatten)]
+        data: DataArgument,
+    },
+    /// What a session changed in its workspace, as a unified diff
+    Diff {
+        session: SessionId,
+        #[command(flatten)]
+        data: DataArgument,
+    },
+    /// Apply what a session changed to its workspace
+    Apply {
+        session: SessionId,
+        #[command(flatten)]
+        allow: AllowArguments,
+        #[command(flatten)]
+        data: DataArgument,
+    },
+    /// Remove sessions, with the changes that were not applied
+    Rm {
+        #[arg(required = true)]
+        sessions: Vec<SessionId>,
+        #[command(flatten)]
+        data: DataArgument,
+    },
+}
+
+impl SessionsCommand {
+    pub(crate) fn data(&self) -> &DataArgument {
+        match self {
+            Self::List { data, .. }
+            | Self::Show { data, .. }
+            | Self::Diff { data, .. }
+            | Self::Apply { data, .. }
+            | Self::Rm { data, .. } => data,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArguments {
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub data: DataArgument,
+}
+
+fn budget(text: &str) -> Result<Cost, String> {
+    let wrong = || "use US dollars, like 0.50 or 20".to_owned();
+    let usd: f64 = text.trim().trim_start_matches('$').parse().map_err(|_| wrong())?;
+    if usd.is_finite() && (0.000_001..=1_000_000.0).contains(&usd) {
+        Ok(Cost::from_usd(usd))
+    } else {
+        Err(wrong())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory as _, Parser};
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    fn run(arguments: &[&str]) -> Result<RunArguments, clap::Error> {
+        let line = ["hostler", "run"].iter().chain(arguments);
+        match Line::try_parse_from(line)?.command {
+            Command::Run(arguments) => Ok(*arguments),
+            other => panic!("run, not {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn every_documented_flag_is_taken() {
+        let arguments = run(&[
+            "--workspace",
+            ".",
+            "--apply",
+            "--apply-git",
+            "--apply-symlinks",
+            "--apply-executables",
+            "--model",
+            "claude-opus-5",
+            "--runtime",
+            "native",
+            "--max-turns",
+            "7",
+            "--max-budget",
+            "0.50",
+            "--cpus",
+            "1.5",
+            "--memory",
+            "512M",
+            "--disk",
+            "2G",
+            "--allow-host",
+            "a.example",
+            "--allow-host",
+            "*.b.example:8443",
+            "--json",
+            "--simulate",
+            "s.json",
+            "--data",
+            "/d",
+            "fix it",
+        ])
+        .unwrap();
+        assert_eq!(arguments.max_budget, Some(Cost::from_usd(0.5)));
+        assert_eq!(arguments.cpus, Some(Cpus { millis: 1500 }));
+        assert_eq!(arguments.allow_host.len(), 2);
+        assert_eq!(arguments.prompt, "fix it");
+    }
+
+    #[test]
+    fn bad_values_are_refused_where_they_are_written() {
+        for wrong in [
+            &["x", "--cpus", "0"][..],
+            &["x", "--memory", "lots"],
+            &["x", "--max-turns", "0"],
+            &["x", "--max-budget", "-1"],
+            &["x", "--max-budget", "nan"],
+            &["x", "--runtime", "python"],
+            &["x", "--no-such-flag"],
+            &["x", "y"],
+            &[],
+        ] {
+            assert_eq!(run(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_is_named_by_its_whole_id() {
+        let id = SessionId::random();
+        for command in ["show", "diff", "apply", "rm"] {
+            assert!(
+                Line::try_parse_from(["hostler", "sessions", command, id.as_str()]).is_ok(),
+                "{command}"
+            );
+            let error = Line::try_parse_from(["hostler", "sessions", command, "../../etc"]).unwrap_err();
+            assert!(error.to_string().contains("is not a session id"), "{error}");
+        }
+    }
+}

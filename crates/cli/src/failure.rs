@@ -1,0 +1,99 @@
+//! What the user gets to read when something goes wrong: a message, what to do about it, and the exit code.
+
+use std::error::Error;
+use std::fmt;
+
+/// Exit codes: 0 is done, and these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// The agent failed, a limit was reached, or hostler could not do it.
+    Failed = 1,
+    /// The call is wrong: nothing was begun.
+    Usage = 2,
+}
+
+/// An error at the edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// A word for programs, in `--json`.
+    pub kind: &'static str,
+    pub message: String,
+    pub hint: Option<String>,
+    pub exit: Exit,
+}
+
+impl Failure {
+    pub fn usage(error: impl Error) -> Self {
+        Self {
+            kind: "usage",
+            message: chain(&error),
+            hint: None,
+            exit: Exit::Usage,
+        }
+    }
+
+    pub fn failed(kind: &'static str, error: impl Error) -> Self {
+        Self {
+            kind,
+            message: chain(&error),
+            hint: None,
+            exit: Exit::Failed,
+        }
+    }
+
+    pub fn said(kind: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+            exit: Exit::Failed,
+        }
+    }
+
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+impl Error for Failure {}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let next_text = next.to_string();
+        // Transparent errors repeat what they wrap.
+        if !text.ends_with(&next_text) {
+            text.push_str(": ");
+            text.push_str(&next_text);
+        }
+        cause = next.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot open the store")]
+    struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn the_message_names_the_causes_too() {
+        let failure = Failure::failed("store", Outer(std::io::Error::other("disk full")));
+        assert_eq!(failure.to_string(), "cannot open the store: disk full");
+    }
+}

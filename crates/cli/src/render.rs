@@ -1,0 +1,7 @@
+//! What is shown, as lines of text. Whatever an agent wrote is made harmless for a terminal here.
+
+pub(crate) mod activity;
+pub(crate) mod changes;
+pub(crate) mod diff;
+pub(crate) mod facts;
+pub(crate) mod text;

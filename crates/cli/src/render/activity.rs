@@ -1,0 +1,262 @@
+//! What the agent does, line by line as it happens: what it says, which tools it calls with what, and what came of it.
+
+use crate::render::text::{one_line, safe};
+use crate::style::Style;
+use domain::EventId;
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+use wire::{Body, ContentBlock, Event, RetryStatus};
+
+/// The last lines of a command's output that are shown, and the first of an error.
+const OUTPUT_LINES: usize = 4;
+const ERROR_LINES: usize = 4;
+
+/// Follows a session's log.
+pub(crate) struct Activity {
+    style: Style,
+    width: usize,
+    /// Tools that were called and have no result yet.
+    open: HashMap<EventId, String>,
+    /// What the agent said last: shown as progress only if it goes on, since the last word is the answer.
+    said: Option<String>,
+    status: String,
+}
+
+impl Activity {
+    pub(crate) fn new(style: Style, width: usize) -> Self {
+        Self {
+            style,
+            width,
+            open: HashMap::new(),
+            said: None,
+            status: "starting the sandbox".to_owned(),
+        }
+    }
+
+    /// What is going on now.
+    pub(crate) fn status(&self) -> &str {
+        &self.status
+    }
+
+    /// The lines that an event adds.
+    pub(crate) fn show(&mut self, event: &Event) -> Vec<String> {
+        match &event.body {
+            Body::AgentMessage { content } => {
+                let lines = self.flush();
+                self.said = Some(texts(content));
+                "thinking".clone_into(&mut self.status);
+                lines
+            }
+            Body::AgentToolUse { name, input, .. } => {
+                let mut lines = self.flush();
+                lines.push(self.call(name, input));
+                self.status = format!("{} is running", one_line(name, 40));
+                self.open.insert(event.id.clone(), name.clone());
+                lines
+            }
+            Body::AgentToolResult {
+                tool_use_id,
+                content,
+                is_error,
+            } => {
+                let name = self.open.remove(tool_use_id);
+                if self.open.is_empty() {
+                    "thinking".clone_into(&mut self.status);
+                }
+                self.result(
+                    name.as_deref(),
+                    &texts(content.as_deref().unwrap_or_default()),
+                    *is_error == Some(true),
+                )
+            }
+            Body::SessionError { error } if error.retry_status == RetryStatus::Retrying => {
+                vec![
+                    self.style
+                        .yellow(&format!("  {}", one_line(&error.message, self.width - 2))),
+                ]
+            }
+            Body::AgentThreadContextCompacted => {
+                vec![
+                    self.style
+                        .dim("  the conversation became too long for the model and was summarised"),
+                ]
+            }
+            Body::SpanModelRequestStart => {
+                "thinking".clone_into(&mut self.status);
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn flush(&mut self) -> Vec<String> {
+        let said = self.said.take().unwrap_or_default();
+        safe(&said)
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn call(&self, name: &str, input: &Map<String, Value>) -> String {
+        let name = one_line(name, 40);
+        let subject = one_line(
+            &subject(&name, input),
+            self.width.saturating_sub(name.chars().count() + 4).max(20),
+        );
+        format!("{} {}  {subject}", self.style.cyan("•"), self.style.bold(&name))
+    }
+
+    fn result(&self, name: Option<&str>, text: &str, is_error: bool) -> Vec<String> {
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let line = |line: &&str| format!("    {}", one_line(line, self.width - 4));
+        if is_error {
+            let mut shown: Vec<String> = lines.iter().take(ERROR_LINES).map(line).collect();
+            shown.extend(more(lines.len(), ERROR_LINES));
+            return shown.into_iter().map(|line| self.style.red(&line)).collect();
+        }
+        if name != Some("bash") {
+            return Vec::new();
+        }
+        let skipped = lines.len().saturating_sub(OUTPUT_LINES);
+        let mut shown: Vec<String> = more(lines.len(), OUTPUT_LINES).into_iter().collect();
+        shown.extend(lines[skipped..].iter().map(line));
+        shown.into_iter().map(|line| self.style.dim(&line)).collect()
+    }
+}
+
+fn more(lines: usize, shown: usize) -> Option<String> {
+    (lines > shown).then(|| format!("    … {} more lines", lines - shown))
+}
+
+fn texts(content: &[ContentBlock]) -> String {
+    content
+        .iter()
+        .filter_map(ContentBlock::as_text)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// What a call is about: the command, the file, the pattern; the whole input of a tool that is not known.
+fn subject(tool: &str, input: &Map<String, Value>) -> String {
+    let text = |key: &str| input.get(key).and_then(Value::as_str).unwrap_or_default();
+    let path = |key: &str| {
+        text(key)
+            .strip_prefix("/workspace/")
+            .unwrap_or(text(key))
+            .to_owned()
+    };
+    match tool {
+        "bash" => text("command").to_owned(),
+        "read" | "write" | "edit" => path("file_path"),
+        "glob" => text("pattern").to_owned(),
+        "grep" if input.contains_key("path") => format!("{}  in {}", text("pattern"), path("path")),
+        "grep" => text("pattern").to_owned(),
+        "web_fetch" => text("url").to_owned(),
+        "web_search" => text("query").to_owned(),
+        _ => Value::Object(input.clone()).to_string(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn event(body: Value) -> Event {
+        let mut body = body;
+        body["id"] = json!(EventId::random());
+        body["processed_at"] = json!("2026-01-01T00:00:00Z");
+        serde_json::from_value(body).unwrap()
+    }
+
+    fn shown(events: Vec<Value>) -> Vec<String> {
+        let mut activity = Activity::new(Style::new(false), 60);
+        events
+            .into_iter()
+            .flat_map(|body| activity.show(&event(body)))
+            .collect()
+    }
+
+    fn text(text: &str) -> Value {
+        json!([{ "type": "text", "text": text }])
+    }
+
+    #[test]
+    fn what_was_said_is_shown_when_the_agent_goes_on_and_the_last_word_is_left() {
+        let mut activity = Activity::new(Style::new(false), 60);
+        assert_eq!(
+            activity.show(&event(
+                json!({"type": "agent.message", "content": text("I look.")})
+            )),
+            [""; 0]
+        );
+        let call = json!({"type": "agent.tool_use", "name": "bash", "input": {"command": "ls"}});
+        assert_eq!(activity.show(&event(call)), ["I look.", "• bash  ls"]);
+        let last = json!({"type": "agent.message", "content": text("Done.")});
+        assert_eq!(
+            activity.show(&event(last)),
+            [""; 0],
+            "it is the answer, for standard output"
+        );
+    }
+
+    #[test]
+    fn a_call_is_shown_by_what_it_is_about() {
+        let call = |name: &str, input: Value| json!({"type": "agent.tool_use", "name": name, "input": input});
+        assert_eq!(
+            shown(vec![
+                call(
+                    "edit",
+                    json!({"file_path": "/workspace/a/b.py", "old_string": "x"})
+                ),
+                call("read", json!({"file_path": "/etc/hosts"})),
+                call("grep", json!({"pattern": "x+", "path": "/workspace/src"})),
+                call("bash", json!({"command": "cat <<E\nlong\nE"})),
+                call("odd\u{1b}[2J", json!({"k": 1})),
+                call("bash", json!({"command": 7})),
+            ]),
+            [
+                "• edit  a/b.py",
+                "• read  /etc/hosts",
+                "• grep  x+  in src",
+                "• bash  cat <<E…",
+                "• odd\\u{1b}[2J  {\"k\":1}",
+                "• bash  ",
+            ]
+        );
+    }
+
+    #[test]
+    fn of_a_command_the_end_is_shown_and_of_an_error_the_beginning() {
+        let mut activity = Activity::new(Style::new(false), 60);
+        let mut result = |name: &str, output: &str, is_error: bool| {
+            let call = event(json!({"type": "agent.tool_use", "name": name, "input": {}}));
+            activity.show(&call);
+            activity.show(&event(json!({
+                "type": "agent.tool_result", "tool_use_id": call.id, "content": text(output), "is_error": is_error,
+            })))
+        };
+        let many = "1\n2\n3\n\n4\n5\n6";
+        assert_eq!(
+            result("bash", many, false),
+            ["    … 2 more lines", "    3", "    4", "    5", "    6"]
+        );
+        assert_eq!(
+            result("bash", many, true),
+            ["    1", "    2", "    3", "    4", "    … 2 more lines"]
+        );
+        assert_eq!(result("read", many, false), [""; 0]);
+        assert_eq!(result("edit", "no match", true), ["    no match"]);
+    }
+
+    #[test]
+    fn a_request_that_is_tried_again_is_said() {
+        let error = json!({"type": "session.error", "error": {
+            "type": "model_overloaded_error", "message": "the model request failed (status 529)",
+            "retry_status": {"type": "retrying"},
+        }});
+        assert_eq!(shown(vec![error]), ["  the model request failed (status 529)"]);
+    }
+}

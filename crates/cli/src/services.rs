@@ -1,0 +1,87 @@
+//! What the command line needs of the rest of hostler: the binary puts it together, since only it knows all parts.
+
+use async_trait::async_trait;
+use control::Control;
+use futures_util::future::BoxFuture;
+use sandbox::{Backend, Report};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Starts everything that sessions need, in this process.
+#[async_trait]
+pub trait Services: Send + Sync {
+    /// Dropping the future before it is ready leaves nothing running.
+    async fn start(&self, options: &StartOptions) -> Result<Running, StartError>;
+}
+
+#[derive(Debug, Clone)]
+pub struct StartOptions {
+    /// Made if it is not there.
+    pub data: PathBuf,
+    pub upstream: Upstream,
+    /// Sandboxes to keep ready.
+    pub pool: usize,
+}
+
+/// Who answers model requests.
+#[derive(Clone)]
+pub enum Upstream {
+    /// Nobody: no agent is going to run.
+    None,
+    Model {
+        key: String,
+        /// `https://api.anthropic.com` unless given.
+        base_url: Option<String>,
+    },
+    /// The simulated model plays this script, as JSON.
+    Simulated {
+        /// For people.
+        name: String,
+        json: String,
+    },
+}
+
+impl std::fmt::Debug for Upstream {
+    /// Never with the key.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => formatter.write_str("None"),
+            Self::Model { base_url, .. } => formatter
+                .debug_struct("Model")
+                .field("base_url", base_url)
+                .finish_non_exhaustive(),
+            Self::Simulated { name, .. } => formatter
+                .debug_struct("Simulated")
+                .field("name", name)
+                .finish_non_exhaustive(),
+        }
+    }
+}
+
+/// Everything, started.
+pub struct Running {
+    pub control: Control,
+    pub backend: Arc<dyn Backend>,
+    /// What the backend enforces here.
+    pub report: Report,
+    pub data: PathBuf,
+    /// Ends everything, in bounded time.
+    pub shutdown: BoxFuture<'static, ()>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Instance(#[from] store::InstanceError),
+    #[error("cannot open the store")]
+    Store(#[from] store::OpenError),
+    #[error(transparent)]
+    Backend(#[from] sandbox::Error),
+    #[error(transparent)]
+    Control(#[from] control::StartError),
+    #[error("{reason}")]
+    Script { reason: String },
+    /// Of the gateway, the egress proxy and what else the binary starts.
+    #[error("the {part} cannot start: {reason}")]
+    Part { part: &'static str, reason: String },
+}

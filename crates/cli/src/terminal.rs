@@ -1,0 +1,200 @@
+//! Where output goes: the answer to standard output, everything else to standard error. Colours, the spinner and
+//! questions are for terminals only; in a pipe there are plain lines.
+//!
+//! A reader that goes away ends nothing: what cannot be written any more is dropped, the work goes on.
+
+use crate::environment::Environment;
+use crate::input::{self, Until};
+use crate::signals::Signals;
+use crate::style::Style;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{self, IsTerminal as _, Write};
+use std::time::Duration;
+
+/// The longest answer to a question that is read.
+const MAX_ANSWER_BYTES: usize = 1000;
+
+pub struct Terminal {
+    out: Box<dyn Write + Send>,
+    err: Box<dyn Write + Send>,
+    is: Kind,
+    spinner: Option<ProgressBar>,
+}
+
+/// Which ends are terminals, and what they can show.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts about three independent streams"
+)]
+pub struct Kind {
+    pub input: bool,
+    pub out: bool,
+    pub err: bool,
+    pub colour: bool,
+    /// Whether lines can be drawn over.
+    pub animated: bool,
+    /// Columns; 0 where there is no terminal.
+    pub width: usize,
+}
+
+/// What came of a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Yes,
+    No,
+    Interrupted,
+}
+
+impl Terminal {
+    /// The process's own streams.
+    pub fn of_process(environment: &Environment) -> Self {
+        let (out, err) = (io::stdout(), io::stderr());
+        let width = rustix::termios::tcgetwinsize(&err).map_or(0, |size| usize::from(size.ws_col));
+        let is = Kind {
+            input: io::stdin().is_terminal(),
+            out: out.is_terminal(),
+            err: err.is_terminal(),
+            colour: !environment.no_color && !environment.dumb_terminal,
+            animated: err.is_terminal() && !environment.dumb_terminal,
+            width,
+        };
+        Self::new(Box::new(out), Box::new(err), is)
+    }
+
+    pub fn new(out: Box<dyn Write + Send>, err: Box<dyn Write + Send>, is: Kind) -> Self {
+        Self {
+            out,
+            err,
+            is,
+            spinner: None,
+        }
+    }
+
+    /// Of standard error.
+    pub(crate) fn style(&self) -> Style {
+        Style::new(self.is.err && self.is.colour)
+    }
+
+    pub(crate) fn out_style(&self) -> Style {
+        Style::new(self.is.out && self.is.colour)
+    }
+
+    pub(crate) fn out_is_terminal(&self) -> bool {
+        self.is.out
+    }
+
+    /// Columns of a line of progress: all in a pipe.
+    pub(crate) fn width(&self) -> usize {
+        if self.is.err && self.is.width > 20 {
+            self.is.width
+        } else {
+            200
+        }
+    }
+
+    /// Whether somebody is there to answer a question.
+    pub(crate) fn can_ask(&self) -> bool {
+        self.is.input && self.is.err
+    }
+
+    /// A line of progress.
+    pub(crate) fn line(&mut self, text: &str) {
+        let err = &mut self.err;
+        let mut write = || {
+            let _ = writeln!(err, "{text}");
+            let _ = err.flush();
+        };
+        match &self.spinner {
+            Some(spinner) => spinner.suspend(write),
+            None => write(),
+        }
+    }
+
+    pub(crate) fn lines(&mut self, lines: &[String]) {
+        for line in lines {
+            self.line(line);
+        }
+    }
+
+    /// Output proper, as it is.
+    pub(crate) fn output(&mut self, bytes: &[u8]) {
+        let out = &mut self.out;
+        let mut write = || {
+            let _ = out.write_all(bytes);
+            let _ = out.flush();
+        };
+        match &self.spinner {
+            Some(spinner) => spinner.suspend(write),
+            None => write(),
+        }
+    }
+
+    /// What is going on, shown beside the spinner until the next word.
+    pub(crate) fn status(&mut self, text: &str) {
+        if !self.is.animated {
+            return;
+        }
+        let spinner = self.spinner.get_or_insert_with(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let template = ProgressStyle::with_template("{spinner} {wide_msg} {elapsed:.dim}");
+            bar.set_style(template.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        spinner.set_message(text.to_owned());
+    }
+
+    pub(crate) fn quiet(&mut self) {
+        if let Some(spinner) = self.spinner.take() {
+            spinner.finish_and_clear();
+        }
+    }
+
+    /// Asks on a terminal. Anything but a yes is a no.
+    pub(crate) async fn ask(&mut self, question: &str, signals: &mut Signals) -> Answer {
+        self.quiet();
+        let _ = write!(self.err, "{question} [y/N] ");
+        let _ = self.err.flush();
+        match input::read(
+            Until {
+                bytes: MAX_ANSWER_BYTES,
+                line: true,
+            },
+            signals,
+        )
+        .await
+        {
+            Some(Ok(answer)) if is_yes(&String::from_utf8_lossy(&answer)) => Answer::Yes,
+            Some(_) => Answer::No,
+            None => {
+                let _ = writeln!(self.err);
+                Answer::Interrupted
+            }
+        }
+    }
+}
+
+fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_yes_is_one() {
+        for (answer, yes) in [
+            ("y", true),
+            ("Yes\r", true),
+            (" YES ", true),
+            ("", false),
+            ("n", false),
+            ("yep", false),
+            ("y n", false),
+        ] {
+            assert_eq!(is_yes(answer), yes, "{answer:?}");
+        }
+    }
+}
