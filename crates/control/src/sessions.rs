@@ -188,7 +188,7 @@ impl Control {
     pub async fn shutdown(&self, deadline: Duration) {
         self.shared.closing.store(true, Ordering::Release);
         let entries: Vec<_> = self.entries().drain().collect();
-        let ended = join_all(entries.iter().map(|(id, entry)| async move {
+        let ended = join_all(entries.into_iter().map(|(id, entry)| async move {
             if let Err(error) = entry.shut_down().await {
                 tracing::warn!(session = %id, %error, "a session did not end cleanly");
             }

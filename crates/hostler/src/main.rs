@@ -2,24 +2,30 @@
 //!
 //! The roles that start often come first and touch nothing of the others: a guest starts in a fraction of a millisecond.
 
+mod audit;
+mod command_line;
+mod ledger;
+mod network;
 mod roles;
+mod stack;
 
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os();
-    let name = arguments.next();
-    let name = name
-        .as_deref()
-        .map(std::path::Path::new)
-        .and_then(std::path::Path::file_name);
-    let first = arguments.next();
-    match (
-        name.and_then(std::ffi::OsStr::to_str),
-        first.as_deref().and_then(std::ffi::OsStr::to_str),
-    ) {
-        (_, Some("guest")) => roles::guest(),
-        (_, Some("jailer")) => roles::jailer(),
-        _ => ExitCode::from(2),
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    let name = arguments
+        .first()
+        .and_then(|name| Path::new(name).file_name())
+        .map(OsStr::to_owned);
+    if name.as_deref() == Some(OsStr::new("hostler-agent")) {
+        return agent::main(arguments);
+    }
+    match arguments.get(1).and_then(|first| first.to_str()) {
+        Some("guest") => roles::guest(),
+        Some("jailer") => roles::jailer(),
+        Some("agent") => agent::main(arguments.split_off(1)),
+        _ => command_line::run(arguments),
     }
 }

@@ -1,0 +1,65 @@
+//! The gateway's ledger, kept in the store.
+
+use async_trait::async_trait;
+use gateway::{CallId, CallOutcome, Ended, Ledger, LedgerError, NewCall};
+use store::{Closed, Outcome, Store};
+
+pub(crate) struct StoreLedger {
+    store: Store,
+}
+
+impl StoreLedger {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store }
+    }
+}
+
+fn refused(error: &store::Error) -> LedgerError {
+    LedgerError {
+        reason: error.to_string(),
+    }
+}
+
+#[async_trait]
+impl Ledger for StoreLedger {
+    async fn open(&self, call: &NewCall) -> Result<CallId, LedgerError> {
+        let call = store::NewCall {
+            session: call.session_id.clone(),
+            model: call.model.clone(),
+            stream: call.stream,
+            request_bytes: call.request_bytes,
+            started_at: call.started_at,
+        };
+        self.store
+            .open_model_call(call)
+            .await
+            .map(|id| CallId(id.0))
+            .map_err(|error| refused(&error))
+    }
+
+    async fn close(&self, id: CallId, outcome: &CallOutcome) -> Result<(), LedgerError> {
+        let closed = Closed {
+            outcome: match outcome.ended {
+                Ended::Completed => Outcome::Completed,
+                Ended::Refused => Outcome::Refused,
+                Ended::CutByUpstream => Outcome::CutByUpstream,
+                Ended::CutByClient => Outcome::CutByClient,
+                Ended::Unreachable => Outcome::Unreachable,
+                Ended::Stopped => Outcome::Stopped,
+            },
+            status: outcome.status,
+            model: outcome.model.clone(),
+            usage: outcome.usage,
+            estimated: outcome.estimated,
+            cost: outcome.cost,
+            attempts: outcome.attempts,
+            request_id: outcome.request_id.clone(),
+            first_byte: outcome.first_byte,
+            duration: outcome.duration,
+        };
+        self.store
+            .close_model_call(store::CallId(id.0), closed)
+            .await
+            .map_err(|error| refused(&error))
+    }
+}

@@ -1,0 +1,64 @@
+//! A sandbox's network, served: its gateway listener by the gateway, all others by egress.
+
+use async_trait::async_trait;
+use control::{Attachment, Grant, Network, NetworkError};
+use domain::SessionId;
+use egress::{Egress, EgressSockets};
+use gateway::{Gateway, SessionGrant};
+
+pub(crate) struct HostNetwork {
+    pub(crate) gateway: Gateway,
+    pub(crate) egress: Egress,
+}
+
+struct Served {
+    gateway: gateway::Serving,
+    egress: egress::Serving,
+}
+
+fn unserved(error: &dyn std::error::Error) -> NetworkError {
+    let reason = match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    };
+    NetworkError { reason }
+}
+
+#[async_trait]
+impl Network for HostNetwork {
+    async fn attach(
+        &self,
+        session: &SessionId,
+        grant: Grant,
+        listeners: sandbox::Listeners,
+    ) -> Result<Box<dyn Attachment>, NetworkError> {
+        let sockets = EgressSockets {
+            proxy: listeners.proxy,
+            dns_udp: listeners.dns_udp,
+            dns_tcp: listeners.dns_tcp,
+            transparent: listeners.transparent,
+        };
+        let egress = self
+            .egress
+            .serve(session.clone(), grant.rules, sockets)
+            .map_err(|error| unserved(&error))?;
+        let session_grant = SessionGrant {
+            session_id: session.clone(),
+            token: grant.token,
+            budget: grant.budget,
+            already_spent: grant.already_spent,
+        };
+        let gateway = self
+            .gateway
+            .serve(session_grant, listeners.gateway)
+            .map_err(|error| unserved(&error))?;
+        Ok(Box::new(Served { gateway, egress }))
+    }
+}
+
+#[async_trait]
+impl Attachment for Served {
+    async fn detach(self: Box<Self>) {
+        tokio::join!(self.gateway.stop(), self.egress.stop());
+    }
+}

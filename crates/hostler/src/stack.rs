@@ -1,0 +1,139 @@
+//! The whole system in one process: store, jailer, gateway, egress, control, and the simulated model where it was asked
+//! for. Parts start in the order in which they need each other, and end in the reverse one.
+
+use crate::audit::{AuditWriter, StoreAudit};
+use crate::ledger::StoreLedger;
+use crate::network::HostNetwork;
+use async_trait::async_trait;
+use cli::{Running, Services, StartError, StartOptions, Upstream};
+use control::{Control, Parts, Settings};
+use domain::Limits;
+use egress::Egress;
+use futures_util::FutureExt as _;
+use gateway::{Credential, Gateway, Secret};
+use sandbox::Backend as _;
+use sandbox_linux::{LinuxBackend, Options};
+use simulated_model::{Script, Server};
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Instance, Store};
+
+/// How long sessions may take to end.
+const SHUTDOWN: Duration = Duration::from_secs(40);
+/// Where model calls go when no agent is going to run: the discard port, where nobody answers.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+/// Starts the system in this process.
+pub(crate) struct ThisProcess;
+
+#[async_trait]
+impl Services for ThisProcess {
+    async fn start(&self, options: &StartOptions) -> Result<Running, StartError> {
+        let instance = Instance::open(&options.data)?;
+        let data = instance.directory().to_owned();
+        let (upstream, simulated) = upstream(&options.upstream).await?;
+        let backend_options = Options {
+            program: std::env::current_exe().map_err(|error| part("program", &error))?,
+            data: data.clone(),
+            instance: instance.id().clone(),
+            pool: u32::try_from(options.pool).unwrap_or(u32::MAX),
+            limits: Limits::default(),
+        };
+        // The jailer looks at the machine while the database opens.
+        let backend = tokio::task::spawn_blocking(move || LinuxBackend::start(&backend_options));
+        let (store, backend) = tokio::join!(Store::open(instance), backend);
+        let store = store?;
+        let backend = backend.map_err(|error| part("sandbox backend", &error))?;
+        let backend = backend.map_err(|error| part("sandbox backend", &error))?;
+        let (audit, audit_writer) = StoreAudit::start(store.clone());
+        let resolver = outbound::Resolver::system();
+        let ledger = Arc::new(StoreLedger::new(store.clone()));
+        let network = HostNetwork {
+            gateway: Gateway::new(gateway::Config::new(upstream), ledger),
+            egress: Egress::new(egress::Config::default(), Arc::new(resolver), Arc::new(audit)),
+        };
+        let control = Control::start(Parts {
+            store: store.clone(),
+            backend: Arc::new(backend.clone()),
+            network: Arc::new(network),
+            settings: Settings::default(),
+        })
+        .await?;
+        let ending = Ending {
+            control: control.clone(),
+            backend: backend.clone(),
+            audit: audit_writer,
+            simulated,
+            store,
+        };
+        Ok(Running {
+            control,
+            report: backend.report().await?,
+            backend: Arc::new(backend),
+            data,
+            shutdown: ending.run().boxed(),
+        })
+    }
+}
+
+/// Everything that has to be ended, in the order in which it is.
+struct Ending {
+    control: Control,
+    backend: LinuxBackend,
+    simulated: Option<Server>,
+    audit: AuditWriter,
+    store: Store,
+}
+
+impl Ending {
+    /// What has to stay stays in the data directory.
+    async fn run(self) {
+        self.control.shutdown(SHUTDOWN).await;
+        drop(self.control);
+        let backend = self.backend;
+        if tokio::task::spawn_blocking(move || backend.stop()).await.is_err() {
+            tracing::error!("the jailer was not stopped");
+        }
+        if let Some(simulated) = self.simulated {
+            simulated.stop().await;
+        }
+        self.audit.finish().await;
+        self.store.close().await;
+    }
+}
+
+fn part(part: &'static str, error: &dyn std::error::Error) -> StartError {
+    let reason = match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    };
+    StartError::Part { part, reason }
+}
+
+async fn upstream(upstream: &Upstream) -> Result<(gateway::Upstream, Option<Server>), StartError> {
+    let at = |url: &str, credential| {
+        gateway::Upstream::new(url, credential).map_err(|error| part("model gateway", &error))
+    };
+    match upstream {
+        Upstream::None => Ok((at(NOWHERE, Credential::None)?, None)),
+        Upstream::Model { key, base_url } => {
+            let credential = Credential::ApiKey(Secret::new(key.as_str()));
+            let upstream = match base_url {
+                Some(url) => at(url, credential)?,
+                None => {
+                    gateway::Upstream::anthropic(credential).map_err(|error| part("model gateway", &error))?
+                }
+            };
+            Ok((upstream, None))
+        }
+        Upstream::Simulated { json, .. } => {
+            let script = Script::parse(json).map_err(|error| StartError::Script {
+                reason: error.to_string(),
+            })?;
+            let server = Server::bind("127.0.0.1:0", script, simulated_model::Options::default())
+                .await
+                .map_err(|error| part("simulated model", &error))?;
+            Ok((at(&server.base_url(), Credential::None)?, Some(server)))
+        }
+    }
+}
