@@ -68,7 +68,7 @@ async fn a_response_without_a_body_ends_as_well_as_one_with() {
         .await;
     assert_eq!(answer, "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n");
     let end = fixture.audit.first(2).await.remove(1);
-    assert!(end.ends_with(" down 42: closed"), "{end}");
+    assert!(end.ends_with(" down 41: closed"), "{end}");
 }
 
 #[tokio::test]
