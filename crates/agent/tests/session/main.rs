@@ -1,0 +1,17 @@
+//! The whole runtime against a scripted Messages API: frames in, frames out, requests seen.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod host;
+mod server;
+mod tools;
+
+mod basics;
+mod compaction;
+mod control;
+mod errors;
+mod interrupts;
+mod permissions;
+mod resume;
+// mod toolbox;
+mod tool_calls;
