@@ -20,7 +20,7 @@ pub use egress_audit::Decision;
 pub use error::{Error, OpenError};
 pub use events::{Append, Appended, Lines, LoggedEvent, NewEvent, Query};
 pub use instance::{Instance, InstanceError};
-pub use model_calls::{CallId, Closed, Outcome, Sums};
+pub use model_calls::{CallId, Closed, NewCall, Outcome, Sums};
 pub use sandboxes::{Sandbox, SandboxChange};
 pub use sessions::{NewSession, Session};
 
@@ -87,8 +87,9 @@ impl Store {
     /// Waits until everything that was asked for is written and closes the database. Later calls answer
     /// [`Error::Closed`].
     pub async fn close(&self) {
-        self.inner.writer.close().await;
+        // The writer last: whoever closes last moves the log into the database, and only it may write.
         self.inner.readers.close().await;
+        self.inner.writer.close().await;
     }
 
     fn readers(&self) -> &SqlitePool {

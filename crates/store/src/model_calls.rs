@@ -4,43 +4,70 @@
 use crate::moment::{now, to_micros};
 use crate::{Error, Store};
 use domain::{Cost, SessionId, Usage};
-use sqlx::Row;
+use sqlx::{Row, SqliteConnection};
 use std::time::Duration;
+use time::OffsetDateTime;
 
-/// An open or closed call in the ledger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct CallId(i64);
+/// A call's number in the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId(pub i64);
+
+/// A call that is about to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewCall {
+    pub session: SessionId,
+    /// As the request names it.
+    pub model: String,
+    pub stream: bool,
+    pub request_bytes: u64,
+    pub started_at: OffsetDateTime,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The reply came to its end.
     Completed,
-    /// The upstream refused or broke off.
-    Failed,
-    /// Our side ended first: the client went away, or the instance died.
-    Cut,
+    /// The upstream answered with an error.
+    Refused,
+    CutByUpstream,
+    CutByClient,
+    /// No answer at all.
+    Unreachable,
+    /// The session was stopped.
+    Stopped,
 }
 
 impl Outcome {
-    fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Cut => "cut",
+            Self::Refused => "refused",
+            Self::CutByUpstream => "cut_by_upstream",
+            Self::CutByClient => "cut_by_client",
+            Self::Unreachable => "unreachable",
+            Self::Stopped => "stopped",
         }
     }
 }
 
 /// How a call ended.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closed {
     pub outcome: Outcome,
     /// The upstream's HTTP status, if it answered.
     pub status: Option<u16>,
+    /// As the upstream names it; the request's name if nothing.
+    pub model: Option<String>,
     /// As far as it is known.
     pub usage: Usage,
+    /// The use was counted from what passed, because the end was not seen.
+    pub estimated: bool,
     /// Missing where the model has no list price.
     pub cost: Option<Cost>,
+    pub attempts: u32,
+    /// The upstream's.
+    pub request_id: Option<String>,
+    pub first_byte: Option<Duration>,
+    pub duration: Duration,
 }
 
 /// What the calls of a session add up to.
@@ -63,19 +90,22 @@ impl Sums {
 }
 
 impl Store {
-    pub async fn open_model_call(&self, session: &SessionId, model: &str) -> Result<CallId, Error> {
-        let (session, model) = (session.clone(), model.to_owned());
+    /// Records a call before it is made.
+    pub async fn open_model_call(&self, call: NewCall) -> Result<CallId, Error> {
         let instance = self.instance().id().to_string();
         self.write(move |connection| {
             Box::pin(async move {
                 sqlx::query_scalar(
-                    "INSERT INTO model_calls (session_id, instance_id, model, outcome, opened_at) \
-                     VALUES ($1, $2, $3, 'open', $4) RETURNING id",
+                    "INSERT INTO model_calls \
+                     (session_id, instance_id, model, outcome, streamed, request_bytes, opened_at) \
+                     VALUES ($1, $2, $3, 'open', $4, $5, $6) RETURNING id",
                 )
-                .bind(session.as_str())
+                .bind(call.session.as_str())
                 .bind(instance)
-                .bind(model)
-                .bind(to_micros(now()))
+                .bind(call.model)
+                .bind(i64::from(call.stream))
+                .bind(number(call.request_bytes))
+                .bind(to_micros(call.started_at))
                 .fetch_one(connection)
                 .await
                 .map_err(Error::at("opening a model call"))
@@ -87,33 +117,7 @@ impl Store {
 
     /// Closes an open call; one that is closed already stays as it is.
     pub async fn close_model_call(&self, call: CallId, closed: Closed) -> Result<(), Error> {
-        let done = self.write(move |connection| {
-            Box::pin(async move {
-                let usage = closed.usage;
-                sqlx::query(
-                    "UPDATE model_calls SET outcome = $2, status = $3, input_tokens = $4, output_tokens = $5, \
-                     cache_read_input_tokens = $6, cache_creation_5m_input_tokens = $7, \
-                     cache_creation_1h_input_tokens = $8, web_search_requests = $9, cost_nano_usd = $10, \
-                     closed_at = $11 WHERE id = $1 AND outcome = 'open'",
-                )
-                .bind(call.0)
-                .bind(closed.outcome.as_str())
-                .bind(closed.status.map(i64::from))
-                .bind(number(usage.input_tokens))
-                .bind(number(usage.output_tokens))
-                .bind(number(usage.cache_read_input_tokens))
-                .bind(number(usage.cache_creation_5m_input_tokens))
-                .bind(number(usage.cache_creation_1h_input_tokens))
-                .bind(number(usage.web_search_requests))
-                .bind(closed.cost.map(|cost| number(cost.nano_usd)))
-                .bind(to_micros(now()))
-                .execute(connection)
-                .await
-                .map_err(Error::at("closing a model call"))
-                .map(|_| ())
-            })
-        });
-        done.await?;
+        self.write(move |connection| Box::pin(close(connection, call, closed))).await?;
         self.inner.calls_closed.send_modify(|count| *count += 1);
         Ok(())
     }
@@ -188,6 +192,42 @@ impl Store {
             }
         }
     }
+}
+
+async fn close(connection: &mut SqliteConnection, call: CallId, closed: Closed) -> Result<(), Error> {
+    let usage = closed.usage;
+    sqlx::query(
+        "UPDATE model_calls SET outcome = $2, status = $3, model = COALESCE($4, model), input_tokens = $5, \
+         output_tokens = $6, cache_read_input_tokens = $7, cache_creation_5m_input_tokens = $8, \
+         cache_creation_1h_input_tokens = $9, web_search_requests = $10, estimated = $11, cost_nano_usd = $12, \
+         attempts = $13, request_id = $14, first_byte_micros = $15, duration_micros = $16, closed_at = $17 \
+         WHERE id = $1 AND outcome = 'open'",
+    )
+    .bind(call.0)
+    .bind(closed.outcome.as_str())
+    .bind(closed.status.map(i64::from))
+    .bind(closed.model)
+    .bind(number(usage.input_tokens))
+    .bind(number(usage.output_tokens))
+    .bind(number(usage.cache_read_input_tokens))
+    .bind(number(usage.cache_creation_5m_input_tokens))
+    .bind(number(usage.cache_creation_1h_input_tokens))
+    .bind(number(usage.web_search_requests))
+    .bind(i64::from(closed.estimated))
+    .bind(closed.cost.map(|cost| number(cost.nano_usd)))
+    .bind(i64::from(closed.attempts))
+    .bind(closed.request_id)
+    .bind(closed.first_byte.map(micros))
+    .bind(micros(closed.duration))
+    .bind(to_micros(now()))
+    .execute(connection)
+    .await
+    .map_err(Error::at("closing a model call"))
+    .map(|_| ())
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// The database has signed numbers; counts come from outside.

@@ -60,22 +60,30 @@ CREATE TABLE sandboxes (
 CREATE INDEX sandboxes_of_session ON sandboxes (session_id);
 CREATE INDEX sandboxes_alive ON sandboxes (state) WHERE state <> 'destroyed';
 
+-- `outcome` is `open` from before the upstream is asked until the end is known; `cut` if the instance died first.
 CREATE TABLE model_calls (
-    id                            INTEGER PRIMARY KEY,
-    session_id                    TEXT NOT NULL REFERENCES sessions (id),
-    instance_id                   TEXT NOT NULL,
-    model                         TEXT NOT NULL,
-    outcome                       TEXT NOT NULL,
-    status                        BIGINT,
-    input_tokens                  BIGINT NOT NULL DEFAULT 0,
-    output_tokens                 BIGINT NOT NULL DEFAULT 0,
-    cache_read_input_tokens       BIGINT NOT NULL DEFAULT 0,
+    id                             INTEGER PRIMARY KEY,
+    session_id                     TEXT NOT NULL REFERENCES sessions (id),
+    instance_id                    TEXT NOT NULL,
+    model                          TEXT NOT NULL,
+    outcome                        TEXT NOT NULL,
+    status                         BIGINT,
+    streamed                       BIGINT NOT NULL,
+    request_bytes                  BIGINT NOT NULL,
+    input_tokens                   BIGINT NOT NULL DEFAULT 0,
+    output_tokens                  BIGINT NOT NULL DEFAULT 0,
+    cache_read_input_tokens        BIGINT NOT NULL DEFAULT 0,
     cache_creation_5m_input_tokens BIGINT NOT NULL DEFAULT 0,
     cache_creation_1h_input_tokens BIGINT NOT NULL DEFAULT 0,
-    web_search_requests           BIGINT NOT NULL DEFAULT 0,
-    cost_nano_usd                 BIGINT,
-    opened_at                     BIGINT NOT NULL,
-    closed_at                     BIGINT
+    web_search_requests            BIGINT NOT NULL DEFAULT 0,
+    estimated                      BIGINT NOT NULL DEFAULT 0,
+    cost_nano_usd                  BIGINT,
+    attempts                       BIGINT NOT NULL DEFAULT 0,
+    request_id                     TEXT,
+    first_byte_micros              BIGINT,
+    duration_micros                BIGINT,
+    opened_at                      BIGINT NOT NULL,
+    closed_at                      BIGINT
 );
 
 CREATE INDEX model_calls_of_session ON model_calls (session_id);
