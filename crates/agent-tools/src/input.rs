@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 /// One line per misfit, each naming its field. `None` if the input fits.
-pub(crate) fn misfit(tool: &str, schema: &Value, input: &Value) -> Option<String> {
+pub fn misfit(tool: &str, schema: &Value, input: &Value) -> Option<String> {
     let found = match input.as_object() {
         Some(fields) => misfits(schema, fields),
         None => vec![format!("The input must be an object, not {}", kind_of(input))],

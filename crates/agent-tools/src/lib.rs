@@ -24,6 +24,7 @@ mod toolbox;
 mod write;
 
 pub use definition::{Concurrency, Definition, Kind};
+pub use input::misfit;
 pub use outcome::Outcome;
 pub use settings::Settings;
 pub use toolbox::Toolbox;
