@@ -180,10 +180,8 @@ async fn a_repeated_spawn_finds_the_process_and_another_one_is_a_conflict() {
 #[tokio::test]
 async fn signals_reach_the_process_or_the_group() {
     let guest = Alone::start().await;
-    let script = "trap 'echo one' USR1; (trap 'echo child; exit' USR1; while :; do sleep 0.01; done) & echo ready; \
+    let script = "trap 'echo one' USR1; (trap 'echo child; exit' USR1; echo ready; while :; do sleep 0.01; done) & \
                   while wait; [ $? -gt 128 ]; do :; done";
-    guest.client.spawn(&shell("x", script)).await.unwrap();
-    crate::alone::read_until(&guest.client, "x", "ready").await;
     guest
         .client
         .signal(
