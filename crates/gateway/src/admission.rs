@@ -10,7 +10,11 @@ pub(crate) fn authenticate(session: &Session, headers: &HeaderMap) -> Result<(),
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let key = text("x-api-key");
     let bearer = text("authorization").and_then(|value| value.strip_prefix("Bearer "));
-    if [key, bearer].into_iter().flatten().any(|given| session.token.matches(given)) {
+    if [key, bearer]
+        .into_iter()
+        .flatten()
+        .any(|given| session.token.matches(given))
+    {
         return Ok(());
     }
     Err(ApiError::authentication(
@@ -26,11 +30,16 @@ pub(crate) fn admit(
 ) -> Result<(), ApiError> {
     if let Some(allowed) = allowed_models {
         if !allowed.iter().any(|name| name == model) {
-            let message = format!("the model {model} is not allowed here; these are: {}", allowed.join(", "));
+            let message = format!(
+                "the model {model} is not allowed here; these are: {}",
+                allowed.join(", ")
+            );
             return Err(ApiError::not_found(message));
         }
     }
-    let Some(budget) = session.budget else { return Ok(()) };
+    let Some(budget) = session.budget else {
+        return Ok(());
+    };
     if prices.model(model).is_none() {
         return Err(ApiError::invalid_request(format!(
             "the model {model} has no known price, so the session's budget of {budget} cannot be kept: use a model \

@@ -24,7 +24,12 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
-        Self { status, kind, message: message.into(), retry_after_seconds: None }
+        Self {
+            status,
+            kind,
+            message: message.into(),
+            retry_after_seconds: None,
+        }
     }
 
     pub(crate) fn invalid_request(message: impl Into<String>) -> Self {
@@ -48,13 +53,24 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
     }
 
+    pub(crate) fn head_too_large(message: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "request_too_large",
+            message,
+        )
+    }
+
     pub(crate) fn request_timeout(message: impl Into<String>) -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "timeout_error", message)
     }
 
     pub(crate) fn rate_limit(message: impl Into<String>) -> Self {
         let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
-        Self { retry_after_seconds: Some(1), ..error }
+        Self {
+            retry_after_seconds: Some(1),
+            ..error
+        }
     }
 
     pub(crate) fn internal(message: impl Into<String>) -> Self {

@@ -10,6 +10,7 @@
 
 use crate::api_error::{ApiError, Reply, whole};
 use crate::gateway::Shared;
+use crate::headers;
 use crate::ledger::{CallId, CallOutcome, Ended, NewCall};
 use crate::meter;
 use crate::relay::{Finished, Relay, Report};
@@ -17,7 +18,6 @@ use crate::request_head::RequestHead;
 use crate::scrub::Scrubber;
 use crate::send::{self, Outgoing, SendError, Sent};
 use crate::session::{Charge, Session};
-use crate::headers;
 use bytes::{Bytes, BytesMut};
 use domain::Usage;
 use http::{HeaderMap, Response, StatusCode};
@@ -55,9 +55,18 @@ pub(crate) async fn run(call: Call, mut reply: oneshot::Sender<Reply>) {
         let _ = reply.send(error.into_reply());
         return;
     };
-    let mut progress = Progress { id, attempts: 0, status: None, request_id: None };
+    let mut progress = Progress {
+        id,
+        attempts: 0,
+        status: None,
+        request_id: None,
+    };
     let limits = &call.shared.config.limits;
-    let head_deadline = if call.head.stream { limits.stream_head } else { limits.whole_head };
+    let head_deadline = if call.head.stream {
+        limits.stream_head
+    } else {
+        limits.whole_head
+    };
     let sent = tokio::select! {
         biased;
         () = call.session.stop.cancelled() => Err(Ended::Stopped),
@@ -155,7 +164,12 @@ async fn unreachable(call: &Call, progress: &Progress, error: &SendError, reply:
 }
 
 /// An answer in one piece: an error, or a reply that is not streamed.
-async fn complete(call: &Call, progress: &Progress, response: Response<Incoming>, reply: oneshot::Sender<Reply>) {
+async fn complete(
+    call: &Call,
+    progress: &Progress,
+    response: Response<Incoming>,
+    reply: oneshot::Sender<Reply>,
+) {
     let (status, headers) = (response.status(), response.headers().clone());
     let body = tokio::select! {
         () = call.session.stop.cancelled() => {
@@ -180,11 +194,28 @@ async fn complete(call: &Call, progress: &Progress, response: Response<Incoming>
     };
     let cost = charge(call).update(model.as_deref(), usage);
     let first_byte = Some(call.received.elapsed());
-    close(call, progress, &Report { ended, model, usage, estimated: false, cost, first_byte }).await;
+    close(
+        call,
+        progress,
+        &Report {
+            ended,
+            model,
+            usage,
+            estimated: false,
+            cost,
+            first_byte,
+        },
+    )
+    .await;
     let _ = reply.send(to_client(&call.shared, status, &headers, body));
 }
 
-async fn stream(call: Call, progress: &Progress, response: Response<Incoming>, reply: oneshot::Sender<Reply>) {
+async fn stream(
+    call: Call,
+    progress: &Progress,
+    response: Response<Incoming>,
+    reply: oneshot::Sender<Reply>,
+) {
     let (parts, body) = response.into_parts();
     let secret = call.shared.config.upstream.secret();
     let (finished, mut report) = oneshot::channel();
@@ -204,7 +235,10 @@ async fn stream(call: Call, progress: &Progress, response: Response<Incoming>, r
     };
     if forced.is_some() {
         call.connection.cancel();
-        received = tokio::time::timeout(CUT_DEADLINE, report).await.ok().and_then(Result::ok);
+        received = tokio::time::timeout(CUT_DEADLINE, report)
+            .await
+            .ok()
+            .and_then(Result::ok);
     }
     let (mut last, closed) = match received {
         Some(Finished { report, closed }) => (report, Some(closed)),
@@ -226,22 +260,36 @@ fn charge(call: &Call) -> Charge {
 
 async fn read_whole(shared: &Shared, response: Response<Incoming>) -> Result<Bytes, ApiError> {
     let limits = &shared.config.limits;
-    if response.headers().get("content-encoding").is_some_and(|encoding| encoding != "identity") {
-        return Err(ApiError::bad_gateway("the model API sent a compressed answer that was not asked for"));
+    if response
+        .headers()
+        .get("content-encoding")
+        .is_some_and(|encoding| encoding != "identity")
+    {
+        return Err(ApiError::bad_gateway(
+            "the model API sent a compressed answer that was not asked for",
+        ));
     }
     let mut body = response.into_body();
     let mut whole = BytesMut::new();
     loop {
-        let frame = tokio::time::timeout(limits.upstream_idle, body.frame()).await.map_err(|_| {
-            ApiError::upstream_timeout(format!("the model API was silent for {:?}; try again", limits.upstream_idle))
-        })?;
-        let Some(frame) = frame else { return Ok(whole.freeze()) };
-        let frame =
-            frame.map_err(|_| ApiError::bad_gateway("the model API cut its answer; try again"))?;
+        let frame = tokio::time::timeout(limits.upstream_idle, body.frame())
+            .await
+            .map_err(|_| {
+                ApiError::upstream_timeout(format!(
+                    "the model API was silent for {:?}; try again",
+                    limits.upstream_idle
+                ))
+            })?;
+        let Some(frame) = frame else {
+            return Ok(whole.freeze());
+        };
+        let frame = frame.map_err(|_| ApiError::bad_gateway("the model API cut its answer; try again"))?;
         let Ok(data) = frame.into_data() else { continue };
         if whole.len() + data.len() > limits.reply_bytes {
             let most = limits.reply_bytes;
-            return Err(ApiError::bad_gateway(format!("the model API's answer is larger than {most} bytes")));
+            return Err(ApiError::bad_gateway(format!(
+                "the model API's answer is larger than {most} bytes"
+            )));
         }
         whole.extend_from_slice(&data);
     }
@@ -257,10 +305,16 @@ fn to_client(shared: &Shared, status: StatusCode, headers: &HeaderMap, body: Byt
 fn is_stream(response: &Response<Incoming>) -> bool {
     let event_stream = text(response.headers(), "content-type")
         .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/event-stream"));
-    let plain = response.headers().get("content-encoding").is_none_or(|encoding| encoding == "identity");
+    let plain = response
+        .headers()
+        .get("content-encoding")
+        .is_none_or(|encoding| encoding == "identity");
     event_stream && plain && response.status().is_success()
 }
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned)
 }

@@ -19,7 +19,11 @@ pub(crate) async fn serve(shared: Arc<Shared>, session: Arc<Session>, stream: Tc
     }
     let limits = shared.config.limits.clone();
     let cut = CancellationToken::new();
-    let context = routes::Context { shared, session: Arc::clone(&session), connection: cut.clone() };
+    let context = routes::Context {
+        shared,
+        session: Arc::clone(&session),
+        connection: cut.clone(),
+    };
     let service = service_fn(move |request| {
         let context = context.clone();
         async move { Ok::<_, std::convert::Infallible>(routes::answer(context, request).await) }

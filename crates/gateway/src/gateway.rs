@@ -71,8 +71,17 @@ pub(crate) struct Shared {
 impl Gateway {
     pub fn new(config: Config, ledger: Arc<dyn Ledger>) -> Self {
         let resolver = config.resolver.clone();
-        let client = Client::new(ClientConfig { resolver, ..ClientConfig::default() });
-        Self { shared: Arc::new(Shared { config, client, ledger }) }
+        let client = Client::new(ClientConfig {
+            resolver,
+            ..ClientConfig::default()
+        });
+        Self {
+            shared: Arc::new(Shared {
+                config,
+                client,
+                ledger,
+            }),
+        }
     }
 
     /// Serves a listening TCP socket for one session, on the runtime that this is called on.
@@ -81,6 +90,10 @@ impl Gateway {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let session = Session::new(grant, self.shared.config.limits.concurrent_calls);
-        Ok(serving::start(Arc::clone(&self.shared), Arc::new(session), listener))
+        Ok(serving::start(
+            Arc::clone(&self.shared),
+            Arc::new(session),
+            listener,
+        ))
     }
 }

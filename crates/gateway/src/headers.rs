@@ -16,14 +16,31 @@ const TO_UPSTREAM: [&str; 8] = [
 ];
 const TO_UPSTREAM_PREFIXES: [&str; 3] = ["anthropic-", "x-claude-code-", "x-stainless-"];
 
-const TO_CLIENT: [&str; 6] =
-    ["cache-control", "content-type", "request-id", "retry-after", "retry-after-ms", "x-should-retry"];
+const TO_CLIENT: [&str; 6] = [
+    "cache-control",
+    "content-type",
+    "request-id",
+    "retry-after",
+    "retry-after-ms",
+    "x-should-retry",
+];
 const TO_CLIENT_PREFIXES: [&str; 1] = ["anthropic-"];
 /// Names the account behind the key.
 const NEVER_TO_CLIENT: [&str; 1] = ["anthropic-organization-id"];
 
 /// What the upstream sees of a request's headers; the key is put on later.
-pub(crate) fn to_upstream(given: &HeaderMap) -> Result<HeaderMap, ApiError> {
+///
+/// The server's own limit is on its buffer, which may hold some more: this one is exact.
+pub(crate) fn to_upstream(given: &HeaderMap, limit: usize) -> Result<HeaderMap, ApiError> {
+    let size: usize = given
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if size > limit {
+        return Err(ApiError::head_too_large(format!(
+            "the request's headers are larger than {limit} bytes"
+        )));
+    }
     let mut headers = HeaderMap::with_capacity(given.len());
     for (name, value) in given {
         if value.to_str().is_err() {
@@ -35,7 +52,10 @@ pub(crate) fn to_upstream(given: &HeaderMap) -> Result<HeaderMap, ApiError> {
         }
     }
     // Usage is read from the passing bytes.
-    headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(
+        http::header::ACCEPT_ENCODING,
+        HeaderValue::from_static("identity"),
+    );
     Ok(headers)
 }
 
@@ -73,23 +93,34 @@ mod tests {
 
     #[test]
     fn credentials_and_hops_stay_in_the_sandbox() {
-        let passed = to_upstream(&map(&[
-            ("anthropic-version", "2023-06-01"),
-            ("anthropic-beta", "a,b"),
-            ("x-claude-code-session-id", "s"),
-            ("authorization", "Bearer token"),
-            ("x-api-key", "token"),
-            ("proxy-authorization", "Basic x"),
-            ("cookie", "c"),
-            ("connection", "keep-alive"),
-            ("transfer-encoding", "chunked"),
-            ("x-forwarded-for", "10.0.0.1"),
-            ("host", "127.0.0.2"),
-        ]))
+        let passed = to_upstream(
+            &map(&[
+                ("anthropic-version", "2023-06-01"),
+                ("anthropic-beta", "a,b"),
+                ("x-claude-code-session-id", "s"),
+                ("authorization", "Bearer token"),
+                ("x-api-key", "token"),
+                ("proxy-authorization", "Basic x"),
+                ("cookie", "c"),
+                ("connection", "keep-alive"),
+                ("transfer-encoding", "chunked"),
+                ("x-forwarded-for", "10.0.0.1"),
+                ("host", "127.0.0.2"),
+            ]),
+            1000,
+        )
         .unwrap();
         let mut names: Vec<&str> = passed.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["accept-encoding", "anthropic-beta", "anthropic-version", "x-claude-code-session-id"]);
+        assert_eq!(
+            names,
+            [
+                "accept-encoding",
+                "anthropic-beta",
+                "anthropic-version",
+                "x-claude-code-session-id"
+            ]
+        );
         assert_eq!(passed["accept-encoding"], "identity");
     }
 
@@ -97,7 +128,8 @@ mod tests {
     fn bytes_that_are_no_text_are_refused() {
         let mut headers = HeaderMap::new();
         headers.insert("x-anything", HeaderValue::from_bytes(b"\xff\xfe").unwrap());
-        assert!(to_upstream(&headers).is_err());
+        assert!(to_upstream(&headers, 1000).is_err());
+        assert_eq!(to_upstream(&headers, 5).unwrap_err().status, 431);
     }
 
     #[test]

@@ -110,14 +110,21 @@ impl MemoryLedger {
 impl Ledger for MemoryLedger {
     async fn open(&self, call: &NewCall) -> Result<CallId, LedgerError> {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        calls.push(RecordedCall { call: call.clone(), outcome: None });
+        calls.push(RecordedCall {
+            call: call.clone(),
+            outcome: None,
+        });
         Ok(CallId(calls.len() as i64 - 1))
     }
 
     async fn close(&self, id: CallId, outcome: &CallOutcome) -> Result<(), LedgerError> {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = usize::try_from(id.0).ok().and_then(|number| calls.get_mut(number));
-        let unknown = || LedgerError { reason: format!("there is no entry {}", id.0) };
+        let entry = usize::try_from(id.0)
+            .ok()
+            .and_then(|number| calls.get_mut(number));
+        let unknown = || LedgerError {
+            reason: format!("there is no entry {}", id.0),
+        };
         entry.ok_or_else(unknown)?.outcome = Some(outcome.clone());
         Ok(())
     }

@@ -88,7 +88,14 @@ impl Tally {
             self.text_bytes += (data.len() as u64).saturating_sub(EVENT_FRAME_BYTES);
             return;
         }
-        let Ok(message) = serde_json::from_slice::<Message>(data) else { return };
+        // A list would be read as a message by the order of its fields.
+        let is_object = data.trim_ascii_start().starts_with(b"{");
+        let Some(message) = is_object
+            .then(|| serde_json::from_slice::<Message>(data).ok())
+            .flatten()
+        else {
+            return;
+        };
         match message.kind.as_str() {
             "message_start" => {
                 self.model = model_of(&message.message);
@@ -131,7 +138,8 @@ mod tests {
 
     const START: &str = r#"{"type":"message_start","message":{"model":"m-1","usage":{"input_tokens":100,"output_tokens":1}}}"#;
     const DELTA: &str = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"message_delta \"message_stop\""}}"#;
-    const END: &str = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":50}}"#;
+    const END: &str =
+        r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":50}}"#;
 
     fn metered(events: &[&str]) -> Meter {
         let mut meter = Meter::default();
@@ -145,14 +153,20 @@ mod tests {
     fn a_whole_stream_is_counted_as_reported() {
         let meter = metered(&[START, DELTA, END, r#"{"type":"message_stop"}"#]);
         let (usage, estimated) = meter.usage();
-        assert_eq!((usage.input_tokens, usage.output_tokens, estimated), (100, 50, false));
+        assert_eq!(
+            (usage.input_tokens, usage.output_tokens, estimated),
+            (100, 50, false)
+        );
         assert_eq!(meter.model(), Some("m-1"));
         assert!(meter.is_complete() && meter.is_over());
     }
 
     #[test]
     fn a_cut_stream_is_counted_by_what_passed() {
-        let long = format!(r#"{{"type":"content_block_delta","delta":{{"text":"{}"}}}}"#, "x".repeat(4000));
+        let long = format!(
+            r#"{{"type":"content_block_delta","delta":{{"text":"{}"}}}}"#,
+            "x".repeat(4000)
+        );
         let (usage, estimated) = metered(&[START, &long]).usage();
         assert!(estimated);
         assert!((900..=1010).contains(&usage.output_tokens), "{usage:?}");
@@ -166,7 +180,10 @@ mod tests {
 
     #[test]
     fn an_error_ends_a_message_that_is_not_complete() {
-        let meter = metered(&[START, r#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#]);
+        let meter = metered(&[
+            START,
+            r#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#,
+        ]);
         assert!(meter.is_over() && !meter.is_complete());
     }
 

@@ -13,7 +13,10 @@ const OPAQUE_KEYS: [&str; 2] = ["input", "input_schema"];
 pub(crate) fn find(body: &[u8]) -> Option<String> {
     let mut found = None;
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let walk = Walk { place: Place::Top, found: &mut found };
+    let walk = Walk {
+        place: Place::Top,
+        found: &mut found,
+    };
     walk.deserialize(&mut deserializer).ok()?;
     found
 }
@@ -79,7 +82,13 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(Walk { place: self.place, found: &mut *self.found })?.is_some() {
+        while list
+            .next_element_seed(Walk {
+                place: self.place,
+                found: &mut *self.found,
+            })?
+            .is_some()
+        {
             if self.place == Place::McpServers {
                 self.note("an MCP server".to_owned());
             }
@@ -93,7 +102,10 @@ impl<'de> Visitor<'de> for Walk<'_> {
                 map.next_value::<IgnoredAny>()?;
             } else {
                 let place = self.place_of(&key);
-                map.next_value_seed(Walk { place, found: &mut *self.found })?;
+                map.next_value_seed(Walk {
+                    place,
+                    found: &mut *self.found,
+                })?;
             }
         }
         Ok(())
@@ -127,14 +139,29 @@ mod tests {
     #[test]
     fn whatever_leaves_the_api_is_found() {
         for (body, part) in [
-            (r#"{"tools":[{"name":"Bash"},{"type":"web_fetch_20250910","name":"web_fetch"}]}"#, "web_fetch"),
+            (
+                r#"{"tools":[{"name":"Bash"},{"type":"web_fetch_20250910","name":"web_fetch"}]}"#,
+                "web_fetch",
+            ),
             (r#"{"tools":[{"type":"web_search_20250305"}]}"#, "web_search"),
             (r#"{"mcp_servers":[{"type":"url","url":"http://x"}]}"#, "MCP"),
-            (r#"{"messages":[{"content":[{"type":"image","source":{"type":"url","url":"http://x"}}]}]}"#, "URL"),
-            (r#"{"messages":[{"content":[{"type":"tool_result","content":[{"type":"image","source":{"url":"x","type":"url"}}]}]}]}"#, "URL"),
-            (r#"{"messages":[{"content":[{"type":"image","source":{"type":"base64"},"source":{"type":"\u0075rl"}}]}]}"#, "URL"),
+            (
+                r#"{"messages":[{"content":[{"type":"image","source":{"type":"url","url":"http://x"}}]}]}"#,
+                "URL",
+            ),
+            (
+                r#"{"messages":[{"content":[{"type":"tool_result","content":[{"type":"image","source":{"url":"x","type":"url"}}]}]}]}"#,
+                "URL",
+            ),
+            (
+                r#"{"messages":[{"content":[{"type":"image","source":{"type":"base64"},"source":{"type":"\u0075rl"}}]}]}"#,
+                "URL",
+            ),
         ] {
-            assert!(find(body.as_bytes()).is_some_and(|found| found.contains(part)), "{body}");
+            assert!(
+                find(body.as_bytes()).is_some_and(|found| found.contains(part)),
+                "{body}"
+            );
         }
     }
 

@@ -35,7 +35,14 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn without_use(ended: Ended) -> Self {
-        Self { ended, model: None, usage: Usage::default(), estimated: false, cost: None, first_byte: None }
+        Self {
+            ended,
+            model: None,
+            usage: Usage::default(),
+            estimated: false,
+            cost: None,
+            first_byte: None,
+        }
     }
 }
 
@@ -119,9 +126,19 @@ impl Relay {
         let (usage, estimated) = self.meter.usage();
         let model = self.meter.model().map(str::to_owned);
         let cost = self.charge.update(model.as_deref(), usage);
-        let report = Report { ended, model, usage, estimated, cost, first_byte: self.first_byte };
+        let report = Report {
+            ended,
+            model,
+            usage,
+            estimated,
+            cost,
+            first_byte: self.first_byte,
+        };
         let (sender, closed) = oneshot::channel();
-        drop(finished.send(Finished { report, closed: sender }));
+        drop(finished.send(Finished {
+            report,
+            closed: sender,
+        }));
         self.waiting = Some(Waiting { closed, held });
     }
 
@@ -134,13 +151,20 @@ impl Relay {
         self.charge.update(self.meter.model(), usage);
         let clean = self.scrubber.push(data);
         if self.finished.is_some() && self.meter.is_over() {
-            let ended = if self.meter.is_complete() { Ended::Completed } else { Ended::CutByUpstream };
+            let ended = if self.meter.is_complete() {
+                Ended::Completed
+            } else {
+                Ended::CutByUpstream
+            };
             self.finish(ended, clean);
             return None;
         }
         if self.bytes > self.limits.stream_bytes {
             let most = self.limits.stream_bytes;
-            self.give_up(&format!("the model API's answer is larger than {most} bytes"), clean);
+            self.give_up(
+                &format!("the model API's answer is larger than {most} bytes"),
+                clean,
+            );
             return None;
         }
         (!clean.is_empty()).then_some(clean)
@@ -179,7 +203,11 @@ impl Body for Relay {
             if let Some(waiting) = &mut self.waiting {
                 // The ledger has a deadline of its own, so this ends.
                 let _ = ready!(Pin::new(&mut waiting.closed).poll(context));
-                let held = self.waiting.take().map(|waiting| waiting.held).unwrap_or_default();
+                let held = self
+                    .waiting
+                    .take()
+                    .map(|waiting| waiting.held)
+                    .unwrap_or_default();
                 if !held.is_empty() {
                     return Poll::Ready(Some(Ok(Frame::data(held))));
                 }
@@ -206,7 +234,10 @@ impl Body for Relay {
                 Poll::Pending => {
                     ready!(self.idle.as_mut().poll(context));
                     let silence = self.limits.upstream_idle;
-                    self.give_up(&format!("the model API was silent for {silence:?}; try again"), Bytes::new());
+                    self.give_up(
+                        &format!("the model API was silent for {silence:?}; try again"),
+                        Bytes::new(),
+                    );
                 }
             }
         }

@@ -26,12 +26,24 @@ impl RequestHead {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let text = std::str::from_utf8(body)
             .map_err(|_| ApiError::invalid_request("the request's body is not UTF-8"))?;
-        let fields: Fields<'_> = serde_json::from_str(text)
-            .map_err(|error| ApiError::invalid_request(format!("the request's body cannot be read: {error}")))?;
-        if fields.model.is_empty() || fields.model.len() > MAX_MODEL_BYTES {
-            return Err(ApiError::invalid_request("model: must be a name of 1 to 256 bytes"));
+        // A list would be read as fields by their order.
+        if !text.trim_start().starts_with('{') {
+            return Err(ApiError::invalid_request(
+                "the request's body is not a JSON object",
+            ));
         }
-        Ok(Self { model: fields.model.into_owned(), stream: fields.stream.unwrap_or(false) })
+        let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| {
+            ApiError::invalid_request(format!("the request's body cannot be read: {error}"))
+        })?;
+        if fields.model.is_empty() || fields.model.len() > MAX_MODEL_BYTES {
+            return Err(ApiError::invalid_request(
+                "model: must be a name of 1 to 256 bytes",
+            ));
+        }
+        Ok(Self {
+            model: fields.model.into_owned(),
+            stream: fields.stream.unwrap_or(false),
+        })
     }
 }
 
@@ -41,9 +53,20 @@ mod tests {
 
     #[test]
     fn the_model_and_the_stream_are_read() {
-        let head = RequestHead::parse(br#"{"messages":[{"model":"no"}],"stream":true,"model":"a\u0062"}"#).unwrap();
-        assert_eq!(head, RequestHead { model: "ab".to_owned(), stream: true });
-        assert!(!RequestHead::parse(br#"{"model":"a","stream":null}"#).unwrap().stream);
+        let head =
+            RequestHead::parse(br#"{"messages":[{"model":"no"}],"stream":true,"model":"a\u0062"}"#).unwrap();
+        assert_eq!(
+            head,
+            RequestHead {
+                model: "ab".to_owned(),
+                stream: true
+            }
+        );
+        assert!(
+            !RequestHead::parse(br#"{"model":"a","stream":null}"#)
+                .unwrap()
+                .stream
+        );
     }
 
     #[test]
@@ -52,6 +75,7 @@ mod tests {
         for body in [
             "",
             "[]",
+            r#"["claude-opus-5-5",true]"#,
             "{}",
             r#"{"model":""}"#,
             r#"{"model":1}"#,
@@ -60,7 +84,11 @@ mod tests {
             r#"{"model":"a"} {"model":"b"}"#,
             &deep,
         ] {
-            assert!(RequestHead::parse(body.as_bytes()).is_err(), "{}", &body[..body.len().min(80)]);
+            assert!(
+                RequestHead::parse(body.as_bytes()).is_err(),
+                "{}",
+                &body[..body.len().min(80)]
+            );
         }
         assert!(RequestHead::parse(b"{\"model\":\"a\",\"x\":\"\xff\"}").is_err());
     }

@@ -58,7 +58,11 @@ pub(crate) fn advice(status: StatusCode, headers: &HeaderMap) -> Advice {
     if !matches!(status.as_u16(), 429 | 503 | 529) {
         return Advice::No;
     }
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("unreadable"));
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .map(|value| value.to_str().unwrap_or("unreadable"))
+    };
     if text("x-should-retry") == Some("false") {
         return Advice::No;
     }
@@ -69,7 +73,9 @@ pub(crate) fn advice(status: StatusCode, headers: &HeaderMap) -> Advice {
         (None, None) => return Advice::Yes,
     };
     // A date, or nonsense: the client may know better.
-    let duration = after.ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let duration = after
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     duration.map_or(Advice::No, Advice::After)
 }
 
@@ -80,14 +86,25 @@ mod tests {
     #[test]
     fn only_what_was_not_worked_on_is_sent_again() {
         let headers = |pairs: &[(&'static str, &str)]| {
-            pairs.iter().map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap())).collect()
+            pairs
+                .iter()
+                .map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap()))
+                .collect()
         };
         let second = Duration::from_secs(1);
         for (status, pairs, expected) in [
             (529, vec![], Advice::Yes),
             (503, vec![("retry-after", "1")], Advice::After(second)),
-            (429, vec![("retry-after", "60"), ("retry-after-ms", "1000")], Advice::After(second)),
-            (429, vec![("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")], Advice::No),
+            (
+                429,
+                vec![("retry-after", "60"), ("retry-after-ms", "1000")],
+                Advice::After(second),
+            ),
+            (
+                429,
+                vec![("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")],
+                Advice::No,
+            ),
             (429, vec![("retry-after", "-1")], Advice::No),
             (429, vec![("retry-after", "1e300")], Advice::No),
             (429, vec![("x-should-retry", "false")], Advice::No),
@@ -103,7 +120,10 @@ mod tests {
     fn tries_waits_and_the_whole_are_bounded() {
         let retries = Retries::default();
         let (none, seconds) = (Duration::ZERO, Duration::from_secs);
-        assert_eq!(retries.delay(Advice::Yes, 1, none), Some(Duration::from_millis(500)));
+        assert_eq!(
+            retries.delay(Advice::Yes, 1, none),
+            Some(Duration::from_millis(500))
+        );
         assert_eq!(retries.delay(Advice::Yes, 2, none), Some(seconds(1)));
         assert_eq!(retries.delay(Advice::Yes, 3, none), None);
         assert_eq!(retries.delay(Advice::After(seconds(9)), 1, none), None);

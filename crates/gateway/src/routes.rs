@@ -41,7 +41,9 @@ pub(crate) async fn answer(context: Context, request: Request<Incoming>) -> Repl
         (&Method::POST, "/v1/messages/count_tokens") | (&Method::GET, "/v1/models") => {
             uncounted(context, request).await
         }
-        _ => Err(ApiError::not_found(format!("there is no {method} {path} at this gateway"))),
+        _ => Err(ApiError::not_found(format!(
+            "there is no {method} {path} at this gateway"
+        ))),
     };
     answered.unwrap_or_else(|error| {
         tracing::debug!(status = %error.status, message = %error.message, "a request was refused");
@@ -50,18 +52,38 @@ pub(crate) async fn answer(context: Context, request: Request<Incoming>) -> Repl
 }
 
 async fn message(context: Context, request: Request<Incoming>, received: Instant) -> Result<Reply, ApiError> {
-    let Context { shared, session, connection } = context;
+    let Context {
+        shared,
+        session,
+        connection,
+    } = context;
     let (outgoing, permit) = read(&shared, &session, request).await?;
     let head = RequestHead::parse(&outgoing.body)?;
     check_reach(&shared, &outgoing.body)?;
-    admission::admit(&session, &shared.config.prices, shared.config.models.as_deref(), &head.model)?;
-    let span = tracing::info_span!("model_call", session = %session.id, model = %head.model, stream = head.stream);
+    admission::admit(
+        &session,
+        &shared.config.prices,
+        shared.config.models.as_deref(),
+        &head.model,
+    )?;
+    let span =
+        tracing::info_span!("model_call", session = %session.id, model = %head.model, stream = head.stream);
     let tasks = session.tasks.clone();
-    let call = Call { shared, session, connection, outgoing, head, received, permit };
+    let call = Call {
+        shared,
+        session,
+        connection,
+        outgoing,
+        head,
+        received,
+        permit,
+    };
     let (reply, answer) = oneshot::channel();
     // The call outlives a client that leaves: what it used is still counted.
     tasks.spawn(call::run(call, reply).instrument(span));
-    answer.await.map_err(|_| ApiError::internal("the call ended without an answer; try again"))
+    answer
+        .await
+        .map_err(|_| ApiError::internal("the call ended without an answer; try again"))
 }
 
 /// Requests that cost nothing and are in no ledger.
@@ -95,19 +117,35 @@ async fn read(
     request: Request<Incoming>,
 ) -> Result<(Outgoing, tokio::sync::OwnedSemaphorePermit), ApiError> {
     admission::authenticate(session, request.headers())?;
-    let headers = headers::to_upstream(request.headers())?;
+    let headers = headers::to_upstream(request.headers(), shared.config.limits.head_bytes)?;
     let busy = |_| {
         let most = shared.config.limits.concurrent_calls;
-        ApiError::rate_limit(format!("the session has {most} model calls running: wait until one ends"))
+        ApiError::rate_limit(format!(
+            "the session has {most} model calls running: wait until one ends"
+        ))
     };
     let permit = Arc::clone(&session.calls).try_acquire_owned().map_err(busy)?;
     let (parts, body) = request.into_parts();
-    let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let path = parts
+        .uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or_else(|| PathAndQuery::from_static("/"));
     let deadline = shared.config.limits.body_deadline;
     let body = tokio::time::timeout(deadline, read_body(body, shared.config.limits.request_bytes))
         .await
-        .map_err(|_| ApiError::request_timeout(format!("the request's body did not arrive within {deadline:?}")))??;
-    Ok((Outgoing { method: parts.method, path, headers, body }, permit))
+        .map_err(|_| {
+            ApiError::request_timeout(format!("the request's body did not arrive within {deadline:?}"))
+        })??;
+    Ok((
+        Outgoing {
+            method: parts.method,
+            path,
+            headers,
+            body,
+        },
+        permit,
+    ))
 }
 
 async fn read_body(mut body: Incoming, limit: usize) -> Result<Bytes, ApiError> {

@@ -15,7 +15,10 @@ pub(crate) struct Scrubber {
 
 impl Scrubber {
     pub(crate) fn new(secret: Option<Secret>) -> Self {
-        Self { secret: secret.filter(|secret| !secret.expose().is_empty()), held: BytesMut::new() }
+        Self {
+            secret: secret.filter(|secret| !secret.expose().is_empty()),
+            held: BytesMut::new(),
+        }
     }
 
     /// What of the stream so far may pass.
@@ -75,7 +78,10 @@ fn find(bytes: &[u8], key: &[u8]) -> Option<usize> {
 /// How many bytes at the end could be the beginning of the key.
 fn begun(bytes: &[u8], key: &[u8]) -> usize {
     let longest = bytes.len().min(key.len() - 1);
-    (1..=longest).rev().find(|length| key.starts_with(&bytes[bytes.len() - length..])).unwrap_or(0)
+    (1..=longest)
+        .rev()
+        .find(|length| key.starts_with(&bytes[bytes.len() - length..]))
+        .unwrap_or(0)
 }
 
 #[cfg(test)]

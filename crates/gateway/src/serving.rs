@@ -21,7 +21,11 @@ pub struct Serving {
 
 pub(crate) fn start(shared: Arc<Shared>, session: Arc<Session>, listener: TcpListener) -> Serving {
     let accepting = tokio::spawn(accept(Arc::clone(&shared), Arc::clone(&session), listener));
-    Serving { session, shared, accepting: Some(accepting) }
+    Serving {
+        session,
+        shared,
+        accepting: Some(accepting),
+    }
 }
 
 impl Serving {
@@ -40,9 +44,15 @@ impl Serving {
         let limits = &self.shared.config.limits;
         self.session.closing.cancel();
         self.session.tasks.close();
-        if tokio::time::timeout(limits.drain, self.session.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(limits.drain, self.session.tasks.wait())
+            .await
+            .is_err()
+        {
             self.session.stop.cancel();
-            if tokio::time::timeout(2 * limits.ledger_deadline, self.session.tasks.wait()).await.is_err() {
+            if tokio::time::timeout(2 * limits.ledger_deadline, self.session.tasks.wait())
+                .await
+                .is_err()
+            {
                 tracing::error!(session = %self.session.id, "calls are not in the ledger, it does not answer");
             }
         }

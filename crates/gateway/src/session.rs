@@ -44,7 +44,10 @@ pub(crate) struct Spent {
 
 impl Session {
     pub(crate) fn new(grant: SessionGrant, concurrent_calls: usize) -> Self {
-        let spent = Spent { cost: grant.already_spent, usage: Usage::default() };
+        let spent = Spent {
+            cost: grant.already_spent,
+            usage: Usage::default(),
+        };
         Self {
             id: grant.session_id,
             token: Secret::new(grant.token),
@@ -73,7 +76,13 @@ pub(crate) struct Charge {
 
 impl Charge {
     pub(crate) fn new(session: Arc<Session>, prices: Arc<PriceTable>, requested_model: String) -> Self {
-        Self { session, prices, requested_model, cost: Cost::ZERO, usage: Usage::default() }
+        Self {
+            session,
+            prices,
+            requested_model,
+            cost: Cost::ZERO,
+            usage: Usage::default(),
+        }
     }
 
     /// Charges the session what this call has used so far, in place of what it was charged before. The price is that
@@ -137,14 +146,26 @@ mod tests {
         };
         let session = Arc::new(Session::new(grant, 1));
         let prices = Arc::new(PriceTable::built_in().clone());
-        let charge = || Charge::new(Arc::clone(&session), Arc::clone(&prices), "claude-opus-5-5".to_owned());
-        let tokens = |output_tokens| Usage { output_tokens, ..Usage::default() };
+        let charge = || {
+            Charge::new(
+                Arc::clone(&session),
+                Arc::clone(&prices),
+                "claude-opus-5-5".to_owned(),
+            )
+        };
+        let tokens = |output_tokens| Usage {
+            output_tokens,
+            ..Usage::default()
+        };
         let (mut one, mut two) = (charge(), charge());
         one.update(None, tokens(1_000));
         two.update(Some("no-such-model"), tokens(500));
         one.update(Some("claude-haiku-5-5"), tokens(2_000));
         let spent = session.spent();
         assert_eq!(spent.usage.output_tokens, 2_500);
-        assert_eq!(spent.cost, Cost::from_nano_usd(1_000_000_000 + 500 * 20_000 + 2_000 * 500));
+        assert_eq!(
+            spent.cost,
+            Cost::from_nano_usd(1_000_000_000 + 500 * 20_000 + 2_000 * 500)
+        );
     }
 }

@@ -67,7 +67,8 @@ impl Reader {
             if self.has_data {
                 self.data.push(b'\n');
             }
-            self.data.extend_from_slice(value.strip_prefix(b" ").unwrap_or(value));
+            self.data
+                .extend_from_slice(value.strip_prefix(b" ").unwrap_or(value));
             self.has_data = true;
         }
         self.line.clear();
@@ -128,7 +129,9 @@ mod tests {
         assert!(reader.line.capacity() <= 2 * MAX_EVENT_BYTES);
         assert!(!reader.between_events());
         let mut seen = Vec::new();
-        reader.push(b"\n\ndata: next\n\n", &mut |event| seen.push(format!("{event:?}")));
+        reader.push(b"\n\ndata: next\n\n", &mut |event| {
+            seen.push(format!("{event:?}"))
+        });
         assert_eq!(seen.len(), 2);
         assert!(seen[0].starts_with("TooLong"));
         assert!(reader.between_events());

@@ -54,12 +54,19 @@ impl Upstream {
         if authority.as_str().contains('@') {
             return Err(UpstreamError::UserInfo);
         }
-        let path = parts.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let path = parts
+            .path_and_query
+            .unwrap_or_else(|| PathAndQuery::from_static("/"));
         if path.query().is_some() {
             return Err(UpstreamError::Query);
         }
         let prefix = path.path().trim_end_matches('/').to_owned();
-        Ok(Self { scheme, authority, prefix, credential: header_of(credential)? })
+        Ok(Self {
+            scheme,
+            authority,
+            prefix,
+            credential: header_of(credential)?,
+        })
     }
 
     /// Anthropic's own API.
@@ -101,7 +108,11 @@ fn header_of(credential: Credential) -> Result<Option<(HeaderName, HeaderValue, 
     let (name, text, secret) = match credential {
         Credential::None => return Ok(None),
         Credential::ApiKey(key) => (HeaderName::from_static("x-api-key"), key.expose().to_owned(), key),
-        Credential::Bearer(token) => (http::header::AUTHORIZATION, format!("Bearer {}", token.expose()), token),
+        Credential::Bearer(token) => (
+            http::header::AUTHORIZATION,
+            format!("Bearer {}", token.expose()),
+            token,
+        ),
     };
     if secret.expose().is_empty() || !secret.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(UpstreamError::Key);
@@ -117,23 +128,42 @@ mod tests {
 
     fn url(base: &str, path: &'static str) -> String {
         let upstream = Upstream::new(base, Credential::None).unwrap();
-        upstream.uri(&PathAndQuery::from_static(path)).unwrap().to_string()
+        upstream
+            .uri(&PathAndQuery::from_static(path))
+            .unwrap()
+            .to_string()
     }
 
     #[test]
     fn paths_are_put_behind_the_base() {
-        assert_eq!(url("http://127.0.0.1:9", "/v1/messages?beta=true"), "http://127.0.0.1:9/v1/messages?beta=true");
-        assert_eq!(url("https://proxy.example/anthropic/", "/v1/models"), "https://proxy.example/anthropic/v1/models");
+        assert_eq!(
+            url("http://127.0.0.1:9", "/v1/messages?beta=true"),
+            "http://127.0.0.1:9/v1/messages?beta=true"
+        );
+        assert_eq!(
+            url("https://proxy.example/anthropic/", "/v1/models"),
+            "https://proxy.example/anthropic/v1/models"
+        );
     }
 
     #[test]
     fn bases_and_keys_that_cannot_work_are_refused() {
-        for base in ["", "api.anthropic.com", "ftp://x", "http://u:p@x", "http://x/?key=1", "/v1"] {
+        for base in [
+            "",
+            "api.anthropic.com",
+            "ftp://x",
+            "http://u:p@x",
+            "http://x/?key=1",
+            "/v1",
+        ] {
             assert!(Upstream::new(base, Credential::None).is_err(), "{base}");
         }
         for key in ["", "a b", "key\n", "k\u{e9}y"] {
             let credential = Credential::ApiKey(Secret::new(key));
-            assert!(matches!(Upstream::anthropic(credential), Err(UpstreamError::Key)), "{key:?}");
+            assert!(
+                matches!(Upstream::anthropic(credential), Err(UpstreamError::Key)),
+                "{key:?}"
+            );
         }
     }
 
