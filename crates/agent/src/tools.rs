@@ -1,9 +1,5 @@
 //! What the loop needs of tools: their definitions and a way to call them. `agent_tools::Toolbox` in the product.
 
-mod schema;
-
-pub(crate) use schema::check;
-
 use agent_tools::{Definition, Outcome, Toolbox};
 use serde_json::Value;
 use std::future::Future;

@@ -5,9 +5,8 @@
 use super::{End, Turn};
 use crate::permissions;
 use crate::session::{Session, Tool};
-use crate::tools::check;
 use crate::transcript::Body;
-use agent_tools::{Concurrency, Outcome};
+use agent_tools::{Concurrency, Outcome, misfit};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
@@ -176,28 +175,25 @@ async fn perform(session: &Session, call: &Call, token: CancellationToken) -> Pe
             "<tool_use_error>Error: No such tool available: {name}</tool_use_error>"
         ));
     };
-    let invalid = |reason: &str| {
-        let name = &call.name;
-        Performed::error(format!(
-            "<tool_use_error>InputValidationError: {name}: {reason}</tool_use_error>"
-        ))
-    };
     if let Some(reason) = &call.bad_input {
-        return invalid(reason);
+        return invalid(&format!("InputValidationError: {}: {reason}", call.name));
     }
-    let wrong = check(&tool.definition.input_schema, &call.input);
-    if !wrong.is_empty() {
-        return invalid(&wrong.join("; "));
+    if let Some(reason) = misfit(&call.name, &tool.definition.input_schema, &call.input) {
+        return invalid(&reason);
     }
     let input = match permitted(session, tool, call, &token).await {
         Ok(input) => input,
         Err(refused) => return refused,
     };
-    let wrong = check(&tool.definition.input_schema, &input);
-    if !wrong.is_empty() {
-        return invalid(&wrong.join("; "));
+    // The host may have changed it.
+    if let Some(reason) = misfit(&call.name, &tool.definition.input_schema, &input) {
+        return invalid(&reason);
     }
     run(session, call, input, token).await
+}
+
+fn invalid(reason: &str) -> Performed {
+    Performed::error(format!("<tool_use_error>{reason}</tool_use_error>"))
 }
 
 async fn run(session: &Session, call: &Call, input: Value, token: CancellationToken) -> Performed {

@@ -34,7 +34,10 @@ impl Place {
     /// All transcripts, as paths.
     pub(crate) fn transcripts(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        for project in std::fs::read_dir(self.config().join("projects")).into_iter().flatten() {
+        for project in std::fs::read_dir(self.config().join("projects"))
+            .into_iter()
+            .flatten()
+        {
             for entry in std::fs::read_dir(project.unwrap().path()).unwrap() {
                 let path = entry.unwrap().path();
                 if path.extension().is_some_and(|extension| extension == "jsonl") {
@@ -47,7 +50,9 @@ impl Place {
 
     pub(crate) fn lines_of(path: &Path) -> Vec<Value> {
         let text = std::fs::read_to_string(path).unwrap();
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 }
 
@@ -67,30 +72,58 @@ pub(crate) struct Options<'a> {
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { arguments: &[], environment: &[], real_tools: false }
+        Self {
+            arguments: &[],
+            environment: &[],
+            real_tools: false,
+        }
     }
 }
 
 pub(crate) fn start(place: &Place, server: &Server, arguments: &[&str]) -> Host {
-    start_with(place, server, &Options { arguments, ..Options::default() })
+    start_with(
+        place,
+        server,
+        &Options {
+            arguments,
+            ..Options::default()
+        },
+    )
 }
 
 pub(crate) fn start_with(place: &Place, server: &Server, options: &Options<'_>) -> Host {
-    let mut line = vec!["--input-format", "stream-json", "--output-format", "stream-json", "--verbose"];
+    let mut line = vec![
+        "--input-format",
+        "stream-json",
+        "--output-format",
+        "stream-json",
+        "--verbose",
+    ];
     if !options.arguments.contains(&"--model") {
         line.extend(["--model", "claude-haiku-4-5"]);
     }
     line.extend(options.arguments);
     let arguments = Arguments::parse(line.iter().map(OsString::from)).unwrap();
     let mut variables = vec![
-        ("HOME".to_owned(), place.root.path().to_string_lossy().into_owned()),
+        (
+            "HOME".to_owned(),
+            place.root.path().to_string_lossy().into_owned(),
+        ),
         ("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned()),
-        ("CLAUDE_CONFIG_DIR".to_owned(), place.config().to_string_lossy().into_owned()),
+        (
+            "CLAUDE_CONFIG_DIR".to_owned(),
+            place.config().to_string_lossy().into_owned(),
+        ),
         ("ANTHROPIC_BASE_URL".to_owned(), server.url.clone()),
         ("ANTHROPIC_API_KEY".to_owned(), "key".to_owned()),
         ("IS_SANDBOX".to_owned(), "1".to_owned()),
     ];
-    variables.extend(options.environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
+    variables.extend(
+        options
+            .environment
+            .iter()
+            .map(|&(name, value)| (name.to_owned(), value.to_owned())),
+    );
     let mut environment = Environment::read(variables);
     environment.first_retry_delay = Duration::from_millis(5);
     let (input, agent_input) = tokio::io::duplex(1 << 16);
@@ -99,15 +132,32 @@ pub(crate) fn start_with(place: &Place, server: &Server, options: &Options<'_>) 
     let (exited, exit) = oneshot::channel();
     let log = Log::default();
     let cwd = place.work();
-    let scripted = (!options.real_tools).then(|| Scripted { log: log.clone(), cwd: cwd.clone() });
+    let scripted = (!options.real_tools).then(|| Scripted {
+        log: log.clone(),
+        cwd: cwd.clone(),
+    });
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let tools = scripted.map(|tools| Box::new(tools) as Box<dyn agent::Tools>);
-        let setup = Setup { arguments, environment, cwd, tools };
+        let setup = Setup {
+            arguments,
+            environment,
+            cwd,
+            tools,
+        };
         let _ = exited.send(runtime.block_on(agent::serve(setup, agent_input, agent_output, received)));
         runtime.shutdown_background();
     });
-    Host { input: Some(input), output: BufReader::new(output).lines(), signals, exit, log }
+    Host {
+        input: Some(input),
+        output: BufReader::new(output).lines(),
+        signals,
+        exit,
+        log,
+    }
 }
 
 impl Host {
@@ -116,7 +166,12 @@ impl Host {
     }
 
     pub(crate) async fn send_raw(&mut self, text: &str) {
-        self.input.as_mut().unwrap().write_all(text.as_bytes()).await.unwrap();
+        self.input
+            .as_mut()
+            .unwrap()
+            .write_all(text.as_bytes())
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn prompt(&mut self, text: &str) {
@@ -125,12 +180,16 @@ impl Host {
     }
 
     pub(crate) async fn control(&mut self, id: &str, request: Value) {
-        self.send(json!({"type":"control_request","request_id":id,"request":request})).await;
+        self.send(json!({"type":"control_request","request_id":id,"request":request}))
+            .await;
     }
 
     /// The next frame; `None` at the end of the output.
     pub(crate) async fn next(&mut self) -> Option<Value> {
-        let line = tokio::time::timeout(DEADLINE, self.output.next_line()).await.expect("a frame in time").unwrap();
+        let line = tokio::time::timeout(DEADLINE, self.output.next_line())
+            .await
+            .expect("a frame in time")
+            .unwrap();
         line.map(|line| serde_json::from_str(&line).expect("frames are JSON"))
     }
 
@@ -153,7 +212,9 @@ impl Host {
 
     /// The answer to a control request, and what came before it.
     pub(crate) async fn answer(&mut self, id: &str) -> Value {
-        let frames = self.until(|frame| frame["type"] == "control_response" && frame["response"]["request_id"] == id).await;
+        let frames = self
+            .until(|frame| frame["type"] == "control_response" && frame["response"]["request_id"] == id)
+            .await;
         frames.last().unwrap()["response"].clone()
     }
 
@@ -173,13 +234,19 @@ impl Host {
         while let Some(frame) = self.next().await {
             frames.push(frame);
         }
-        let exit = tokio::time::timeout(DEADLINE, self.exit).await.expect("the exit in time").unwrap();
+        let exit = tokio::time::timeout(DEADLINE, self.exit)
+            .await
+            .expect("the exit in time")
+            .unwrap();
         (frames, exit)
     }
 }
 
 pub(crate) fn result(frames: &[Value]) -> &Value {
-    frames.last().filter(|frame| frame["type"] == "result").expect("a result")
+    frames
+        .last()
+        .filter(|frame| frame["type"] == "result")
+        .expect("a result")
 }
 
 pub(crate) fn of_type<'a>(frames: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a Value> {
@@ -197,8 +264,14 @@ pub(crate) fn tool_results(frames: &[Value]) -> Vec<(String, String, bool)> {
         .flatten()
         .filter(|block| block["type"] == "tool_result")
         .map(|block| {
-            let content = block["content"].as_str().map_or_else(|| block["content"].to_string(), str::to_owned);
-            (block["tool_use_id"].as_str().unwrap().to_owned(), content, block["is_error"] == true)
+            let content = block["content"]
+                .as_str()
+                .map_or_else(|| block["content"].to_string(), str::to_owned);
+            (
+                block["tool_use_id"].as_str().unwrap().to_owned(),
+                content,
+                block["is_error"] == true,
+            )
         })
         .collect()
 }
@@ -209,9 +282,18 @@ pub(crate) fn assert_valid(body: &Value) {
     for (index, message) in messages.iter().enumerate() {
         let expected = if index % 2 == 0 { "user" } else { "assistant" };
         assert_eq!(message["role"], expected, "roles alternate: {body:#}");
-        for block in message["content"].as_array().unwrap().iter().filter(|block| block["type"] == "tool_use") {
+        for block in message["content"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|block| block["type"] == "tool_use")
+        {
             let answered = messages.get(index + 1).is_some_and(|next| {
-                next["content"].as_array().unwrap().iter().any(|result| result["tool_use_id"] == block["id"])
+                next["content"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .any(|result| result["tool_use_id"] == block["id"])
             });
             assert!(answered, "{} has a result: {body:#}", block["id"]);
         }

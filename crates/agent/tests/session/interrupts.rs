@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 async fn interrupt(host: &mut Host) -> Vec<Value> {
     host.control("stop", json!({"subtype":"interrupt"})).await;
     let frames = host.until_result().await;
-    let answered = of_type(&frames, "control_response").any(|frame| frame["response"]["request_id"] == "stop");
+    let answered =
+        of_type(&frames, "control_response").any(|frame| frame["response"]["request_id"] == "stop");
     assert!(answered, "the interrupt is answered: {frames:?}");
     frames
 }
@@ -23,14 +24,24 @@ async fn assert_usable(host: &mut Host, server: &Server, request: usize) {
 
 fn assert_interrupted(frames: &[Value], reason: &str) {
     let result = result(frames);
-    assert_eq!((result["subtype"].as_str(), result["terminal_reason"].as_str()), (Some("error_during_execution"), Some(reason)));
+    assert_eq!(
+        (result["subtype"].as_str(), result["terminal_reason"].as_str()),
+        (Some("error_during_execution"), Some(reason))
+    );
     assert!(result["errors"].is_array());
-    assert!(of_type(frames, "user").any(|frame| frame["message"].to_string().contains("[Request interrupted by user")));
+    assert!(of_type(frames, "user").any(|frame| {
+        frame["message"]
+            .to_string()
+            .contains("[Request interrupted by user")
+    }));
 }
 
 #[tokio::test]
 async fn before_the_answer_begins() {
-    let (place, server) = (Place::new(), Server::start(vec![Answer::Hang(vec![]), said("fine")]).await);
+    let (place, server) = (
+        Place::new(),
+        Server::start(vec![Answer::Hang(vec![]), said("fine")]).await,
+    );
     let mut host = start(&place, &server, &[]);
     host.prompt("go").await;
     server.wait_for(1).await;
@@ -42,28 +53,57 @@ async fn before_the_answer_begins() {
 #[tokio::test]
 async fn in_the_middle_of_text_which_is_kept() {
     let partial = events(&[block("one two three four")], "end_turn", 10)[..3].to_vec();
-    let (place, server) = (Place::new(), Server::start(vec![Answer::Hang(partial), said("fine")]).await);
+    let (place, server) = (
+        Place::new(),
+        Server::start(vec![Answer::Hang(partial), said("fine")]).await,
+    );
     let mut host = start(&place, &server, &["--include-partial-messages"]);
     host.prompt("go").await;
-    host.until(|frame| frame["event"]["type"] == "content_block_delta").await;
+    host.until(|frame| frame["event"]["type"] == "content_block_delta")
+        .await;
     let frames = interrupt(&mut host).await;
     assert_interrupted(&frames, "aborted_streaming");
     assert_usable(&mut host, &server, 1).await;
-    assert_eq!(server.asked()[1].body["messages"][1]["content"][0]["text"], "one two t");
+    assert_eq!(
+        server.asked()[1].body["messages"][1]["content"][0]["text"],
+        "one two t"
+    );
 }
 
 #[tokio::test]
 async fn in_the_middle_of_a_call_s_input_which_is_not_run() {
-    let whole = events(&[call("t1", "Bash", json!({"command":"a"})), call("t2", "Bash", json!({"command":"b"}))], "tool_use", 10);
+    let whole = events(
+        &[
+            call("t1", "Bash", json!({"command":"a"})),
+            call("t2", "Bash", json!({"command":"b"})),
+        ],
+        "tool_use",
+        10,
+    );
     // Up to the middle of the second call.
     let partial = whole[..7].to_vec();
-    let (place, server) = (Place::new(), Server::start(vec![Answer::Hang(partial), said("fine")]).await);
-    let mut host = start(&place, &server, &["--permission-mode", "bypassPermissions", "--include-partial-messages"]);
+    let (place, server) = (
+        Place::new(),
+        Server::start(vec![Answer::Hang(partial), said("fine")]).await,
+    );
+    let mut host = start(
+        &place,
+        &server,
+        &[
+            "--permission-mode",
+            "bypassPermissions",
+            "--include-partial-messages",
+        ],
+    );
     host.prompt("go").await;
     host.until(|frame| frame["event"]["index"] == 1).await;
     let frames = interrupt(&mut host).await;
     assert_interrupted(&frames, "aborted_streaming");
-    assert_eq!(tool_results(&frames).len(), 1, "the call that was shown gets its result");
+    assert_eq!(
+        tool_results(&frames).len(),
+        1,
+        "the call that was shown gets its result"
+    );
     assert!(host.log.lines().is_empty());
     assert_usable(&mut host, &server, 1).await;
 }
@@ -75,10 +115,14 @@ async fn while_a_tool_runs_with_others_behind_it() {
         call("t2", "Bash", json!({"command":"b"})),
         call("t3", "Read", json!({"file_path":"c"})),
     ];
-    let (place, server) = (Place::new(), Server::start(vec![calls(&blocks), said("fine")]).await);
+    let (place, server) = (
+        Place::new(),
+        Server::start(vec![calls(&blocks), said("fine")]).await,
+    );
     let mut host = start(&place, &server, &["--permission-mode", "bypassPermissions"]);
     host.prompt("go").await;
-    host.until(|frame| frame["message"]["content"][0]["id"] == "t3").await;
+    host.until(|frame| frame["message"]["content"][0]["id"] == "t3")
+        .await;
     let frames = interrupt(&mut host).await;
     assert_interrupted(&frames, "aborted_tools");
     assert_eq!(tool_results(&frames).len(), 3);
@@ -89,19 +133,32 @@ async fn while_a_tool_runs_with_others_behind_it() {
 
 #[tokio::test]
 async fn a_tool_that_does_not_stop_is_left_behind() {
-    let (place, server) =
-        (Place::new(), Server::start(vec![calls(&[call("t1", "Bash", json!({"command":"stubborn"}))]), said("fine")]).await);
+    let (place, server) = (
+        Place::new(),
+        Server::start(vec![
+            calls(&[call("t1", "Bash", json!({"command":"stubborn"}))]),
+            said("fine"),
+        ])
+        .await,
+    );
     let mut host = start(&place, &server, &["--permission-mode", "bypassPermissions"]);
     host.prompt("go").await;
-    host.until(|frame| frame["message"]["content"][0]["id"] == "t1").await;
+    host.until(|frame| frame["message"]["content"][0]["id"] == "t1")
+        .await;
     assert_interrupted(&interrupt(&mut host).await, "aborted_tools");
     assert_usable(&mut host, &server, 1).await;
 }
 
 #[tokio::test]
 async fn while_the_host_is_asked_the_question_is_withdrawn() {
-    let (place, server) =
-        (Place::new(), Server::start(vec![calls(&[call("t1", "Bash", json!({"command":"make"}))]), said("fine")]).await);
+    let (place, server) = (
+        Place::new(),
+        Server::start(vec![
+            calls(&[call("t1", "Bash", json!({"command":"make"}))]),
+            said("fine"),
+        ])
+        .await,
+    );
     let mut host = start(&place, &server, &["--permission-prompt-tool", "stdio"]);
     host.prompt("go").await;
     let asked = host.until(|frame| frame["type"] == "control_request").await;
@@ -114,7 +171,11 @@ async fn while_the_host_is_asked_the_question_is_withdrawn() {
 
 #[tokio::test]
 async fn while_waiting_to_retry() {
-    let busy = Answer::Status(529, vec![("retry-after", "200")], json!({"type":"error","error":{"type":"overloaded_error","message":"busy"}}));
+    let busy = Answer::Status(
+        529,
+        vec![("retry-after", "200")],
+        json!({"type":"error","error":{"type":"overloaded_error","message":"busy"}}),
+    );
     let (place, server) = (Place::new(), Server::start(vec![busy, said("fine")]).await);
     let mut host = start(&place, &server, &[]);
     host.prompt("go").await;
@@ -134,7 +195,10 @@ async fn between_turns_it_is_answered_and_changes_nothing() {
 
 #[tokio::test]
 async fn sigint_is_an_interrupt_and_sigterm_ends_without_a_result() {
-    let answers = vec![Answer::Hang(vec![]), calls(&[call("t1", "Bash", json!({"command":"hang"}))])];
+    let answers = vec![
+        Answer::Hang(vec![]),
+        calls(&[call("t1", "Bash", json!({"command":"hang"}))]),
+    ];
     let (place, server) = (Place::new(), Server::start(answers).await);
     let mut host = start(&place, &server, &["--permission-mode", "bypassPermissions"]);
     host.prompt("go").await;
@@ -142,7 +206,8 @@ async fn sigint_is_an_interrupt_and_sigterm_ends_without_a_result() {
     host.signals.send(Signal::Interrupt).await.unwrap();
     assert_interrupted(&host.until_result().await, "aborted_streaming");
     host.prompt("go").await;
-    host.until(|frame| frame["message"]["content"][0]["id"] == "t1").await;
+    host.until(|frame| frame["message"]["content"][0]["id"] == "t1")
+        .await;
     host.signals.send(Signal::Terminate).await.unwrap();
     let (_, exit) = host.finish_without_closing().await;
     assert_eq!((exit.code, exit.message), (143, None));

@@ -13,5 +13,5 @@ mod errors;
 mod interrupts;
 mod permissions;
 mod resume;
-// mod toolbox;
 mod tool_calls;
+mod toolbox;

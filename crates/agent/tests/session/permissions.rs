@@ -7,21 +7,31 @@ use serde_json::{Value, json};
 const ASKING: &[&str] = &["--permission-prompt-tool", "stdio"];
 
 async fn start_asking(commands: &[&str]) -> (Place, Server, Host) {
-    let blocks: Vec<Value> =
-        commands.iter().enumerate().map(|(index, command)| call(&format!("t{index}"), "Bash", json!({"command":command}))).collect();
-    let (place, server) = (Place::new(), Server::start(vec![calls(&blocks), said("done")]).await);
+    let blocks: Vec<Value> = commands
+        .iter()
+        .enumerate()
+        .map(|(index, command)| call(&format!("t{index}"), "Bash", json!({"command":command})))
+        .collect();
+    let (place, server) = (
+        Place::new(),
+        Server::start(vec![calls(&blocks), said("done")]).await,
+    );
     let mut host = start(&place, &server, ASKING);
     host.prompt("go").await;
     (place, server, host)
 }
 
 async fn asked(host: &mut Host) -> Value {
-    host.until(|frame| frame["type"] == "control_request").await.pop().unwrap()
+    host.until(|frame| frame["type"] == "control_request")
+        .await
+        .pop()
+        .unwrap()
 }
 
 async fn answer(host: &mut Host, question: &Value, response: Value) {
     let body = json!({"subtype":"success","request_id":question["request_id"],"response":response});
-    host.send(json!({"type":"control_response","response":body})).await;
+    host.send(json!({"type":"control_response","response":body}))
+        .await;
 }
 
 #[tokio::test]
@@ -29,12 +39,32 @@ async fn the_host_is_asked_and_may_change_the_input() {
     let (_place, _server, mut host) = start_asking(&["make"]).await;
     let question = asked(&mut host).await;
     let request = &question["request"];
-    assert_eq!((request["subtype"].as_str(), request["tool_name"].as_str()), (Some("can_use_tool"), Some("Bash")));
-    assert_eq!((request["tool_use_id"].as_str(), request["input"]["command"].as_str()), (Some("t0"), Some("make")));
-    assert_eq!(request["permission_suggestions"][0]["rules"][0]["ruleContent"], "make");
-    answer(&mut host, &question, json!({"behavior":"allow","updatedInput":{"command":"make -n"}})).await;
+    assert_eq!(
+        (request["subtype"].as_str(), request["tool_name"].as_str()),
+        (Some("can_use_tool"), Some("Bash"))
+    );
+    assert_eq!(
+        (
+            request["tool_use_id"].as_str(),
+            request["input"]["command"].as_str()
+        ),
+        (Some("t0"), Some("make"))
+    );
+    assert_eq!(
+        request["permission_suggestions"][0]["rules"][0]["ruleContent"],
+        "make"
+    );
+    answer(
+        &mut host,
+        &question,
+        json!({"behavior":"allow","updatedInput":{"command":"make -n"}}),
+    )
+    .await;
     let frames = host.until_result().await;
-    assert_eq!(tool_results(&frames), [("t0".into(), "Bash make -n".into(), false)]);
+    assert_eq!(
+        tool_results(&frames),
+        [("t0".into(), "Bash make -n".into(), false)]
+    );
     assert_eq!(result(&frames)["permission_denials"], json!([]));
 }
 
@@ -42,7 +72,12 @@ async fn the_host_is_asked_and_may_change_the_input() {
 async fn a_no_is_told_to_the_model_in_the_host_s_words_and_counted() {
     let (_place, _server, mut host) = start_asking(&["make"]).await;
     let question = asked(&mut host).await;
-    answer(&mut host, &question, json!({"behavior":"deny","message":"not today"})).await;
+    answer(
+        &mut host,
+        &question,
+        json!({"behavior":"deny","message":"not today"}),
+    )
+    .await;
     let frames = host.until_result().await;
     assert_eq!(tool_results(&frames), [("t0".into(), "not today".into(), true)]);
     let denial = json!({"tool_name":"Bash","tool_use_id":"t0","tool_input":{"command":"make"}});
@@ -54,7 +89,12 @@ async fn a_no_is_told_to_the_model_in_the_host_s_words_and_counted() {
 async fn a_no_with_interrupt_stops_the_turn() {
     let (_place, server, mut host) = start_asking(&["make", "make more"]).await;
     let question = asked(&mut host).await;
-    answer(&mut host, &question, json!({"behavior":"deny","message":"stop it","interrupt":true})).await;
+    answer(
+        &mut host,
+        &question,
+        json!({"behavior":"deny","message":"stop it","interrupt":true}),
+    )
+    .await;
     let frames = host.until_result().await;
     assert_eq!(result(&frames)["terminal_reason"], "aborted_tools");
     assert_eq!(tool_results(&frames).len(), 2);
@@ -66,9 +106,21 @@ async fn always_allow_is_kept_for_the_session() {
     let (_place, _server, mut host) = start_asking(&["make a", "make b"]).await;
     let question = asked(&mut host).await;
     let rule = json!({"type":"addRules","rules":[{"toolName":"Bash","ruleContent":"make *"}],"behavior":"allow","destination":"session"});
-    answer(&mut host, &question, json!({"behavior":"allow","updatedInput":{"command":"make a"},"updatedPermissions":[rule]})).await;
+    answer(
+        &mut host,
+        &question,
+        json!({"behavior":"allow","updatedInput":{"command":"make a"},"updatedPermissions":[rule]}),
+    )
+    .await;
     let frames = host.until_result().await;
-    assert_eq!(frames.iter().filter(|frame| frame["type"] == "control_request").count(), 0, "the second is not asked");
+    assert_eq!(
+        frames
+            .iter()
+            .filter(|frame| frame["type"] == "control_request")
+            .count(),
+        0,
+        "the second is not asked"
+    );
     assert_eq!(tool_results(&frames).len(), 2);
 }
 
@@ -85,7 +137,8 @@ async fn answers_that_are_errors_or_nonsense_mean_no() {
     let (_place, _server, mut host) = start_asking(&["make"]).await;
     let question = asked(&mut host).await;
     let body = json!({"subtype":"error","request_id":question["request_id"],"error":"callback failed"});
-    host.send(json!({"type":"control_response","response":body})).await;
+    host.send(json!({"type":"control_response","response":body}))
+        .await;
     let frames = host.until_result().await;
     assert_eq!(tool_results(&frames)[0].1, "callback failed");
 }
@@ -102,8 +155,14 @@ async fn a_host_that_goes_away_has_not_said_yes() {
 
 #[tokio::test]
 async fn with_nobody_to_ask_the_call_is_denied_and_said() {
-    let blocks = [call("t0", "Bash", json!({"command":"make"})), call("t1", "Bash", json!({"command":"echo hi"}))];
-    let (place, server) = (Place::new(), Server::start(vec![calls(&blocks), said("done")]).await);
+    let blocks = [
+        call("t0", "Bash", json!({"command":"make"})),
+        call("t1", "Bash", json!({"command":"echo hi"})),
+    ];
+    let (place, server) = (
+        Place::new(),
+        Server::start(vec![calls(&blocks), said("done")]).await,
+    );
     let mut host = start(&place, &server, &[]);
     host.prompt("go").await;
     let frames = host.until_result().await;

@@ -47,7 +47,10 @@ impl Server {
     pub(crate) async fn start(answers: Vec<Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let shared = Arc::new(Shared { answers: Mutex::new(answers.into()), ..Shared::default() });
+        let shared = Arc::new(Shared {
+            answers: Mutex::new(answers.into()),
+            ..Shared::default()
+        });
         let accepting = Arc::clone(&shared);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -77,7 +80,9 @@ impl Server {
                 arrived.await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(10), wait).await.expect("the request in time");
+        tokio::time::timeout(std::time::Duration::from_secs(10), wait)
+            .await
+            .expect("the request in time");
     }
 }
 
@@ -93,7 +98,8 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) -> Option<()> {
         }
         let length = head.lines().find_map(|line| {
             let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+            name.eq_ignore_ascii_case("content-length")
+                .then(|| value.trim().parse::<usize>().ok())?
         })?;
         let mut body = vec![0; length];
         reader.read_exact(&mut body).await.ok()?;
@@ -102,18 +108,28 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) -> Option<()> {
         shared.asked.lock().unwrap().push(Asked { head, body });
         shared.arrived.notify_waiters();
         let answer = answer.unwrap_or_else(|| {
-            Answer::Status(400, vec![], json!({"type":"error","error":{"type":"test","message":"no answer is scripted"}}))
+            Answer::Status(
+                400,
+                vec![],
+                json!({"type":"error","error":{"type":"test","message":"no answer is scripted"}}),
+            )
         });
         let stream_head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nrequest-id: req_1\r\ntransfer-encoding: chunked\r\n\r\n";
         match answer {
             Answer::Close => return None,
             Answer::Status(status, headers, body) => {
                 let body = body.to_string();
-                let mut text = format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n", body.len());
+                let mut text = format!(
+                    "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n",
+                    body.len()
+                );
                 for (name, value) in headers {
                     text.push_str(&format!("{name}: {value}\r\n"));
                 }
-                writer.write_all(format!("{text}\r\n{body}").as_bytes()).await.ok()?;
+                writer
+                    .write_all(format!("{text}\r\n{body}").as_bytes())
+                    .await
+                    .ok()?;
             }
             Answer::Events(events) => {
                 writer.write_all(stream_head.as_bytes()).await.ok()?;
@@ -152,14 +168,20 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) -> Option<()> {
 
 async fn write_events(writer: &mut (impl AsyncWrite + Unpin), events: &[Value]) -> Option<()> {
     for event in events {
-        let text = format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default());
+        let text = format!(
+            "event: {}\ndata: {event}\n\n",
+            event["type"].as_str().unwrap_or_default()
+        );
         chunk(writer, text.as_bytes()).await?;
     }
     Some(())
 }
 
 async fn chunk(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Option<()> {
-    writer.write_all(format!("{:x}\r\n", bytes.len()).as_bytes()).await.ok()?;
+    writer
+        .write_all(format!("{:x}\r\n", bytes.len()).as_bytes())
+        .await
+        .ok()?;
     writer.write_all(bytes).await.ok()?;
     writer.write_all(b"\r\n").await.ok()?;
     writer.flush().await.ok()
@@ -167,12 +189,18 @@ async fn chunk(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Option<(
 
 /// The events of a reply.
 pub(crate) fn events(blocks: &[Value], stop_reason: &str, input_tokens: u64) -> Vec<Value> {
-    let mut events = vec![json!({"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant",
-        "model":"claude-haiku-4-5","content":[],"usage":{"input_tokens":input_tokens,"output_tokens":1}}})];
+    let mut events = vec![
+        json!({"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant",
+        "model":"claude-haiku-4-5","content":[],"usage":{"input_tokens":input_tokens,"output_tokens":1}}}),
+    ];
     for (index, block) in blocks.iter().enumerate() {
         let (start, deltas) = parts(block);
         events.push(json!({"type":"content_block_start","index":index,"content_block":start}));
-        events.extend(deltas.into_iter().map(|delta| json!({"type":"content_block_delta","index":index,"delta":delta})));
+        events.extend(
+            deltas
+                .into_iter()
+                .map(|delta| json!({"type":"content_block_delta","index":index,"delta":delta})),
+        );
         events.push(json!({"type":"content_block_stop","index":index}));
     }
     events.push(json!({"type":"message_delta","delta":{"stop_reason":stop_reason,"stop_sequence":null},"usage":{"output_tokens":20}}));
@@ -182,13 +210,19 @@ pub(crate) fn events(blocks: &[Value], stop_reason: &str, input_tokens: u64) -> 
 
 fn parts(block: &Value) -> (Value, Vec<Value>) {
     let halves = |text: &str| {
-        let middle = (0..=text.len() / 2).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        let middle = (0..=text.len() / 2)
+            .rev()
+            .find(|&at| text.is_char_boundary(at))
+            .unwrap_or(0);
         [text[..middle].to_owned(), text[middle..].to_owned()]
     };
     match block["type"].as_str() {
         Some("text") => (
             json!({"type":"text","text":""}),
-            halves(block["text"].as_str().unwrap()).iter().map(|text| json!({"type":"text_delta","text":text})).collect(),
+            halves(block["text"].as_str().unwrap())
+                .iter()
+                .map(|text| json!({"type":"text_delta","text":text}))
+                .collect(),
         ),
         Some("thinking") => (
             json!({"type":"thinking","thinking":"","signature":""}),
@@ -198,10 +232,15 @@ fn parts(block: &Value) -> (Value, Vec<Value>) {
             ],
         ),
         Some("tool_use") => {
-            let input = block["raw"].as_str().map_or_else(|| block["input"].to_string(), str::to_owned);
+            let input = block["raw"]
+                .as_str()
+                .map_or_else(|| block["input"].to_string(), str::to_owned);
             (
                 json!({"type":"tool_use","id":block["id"],"name":block["name"],"input":{}}),
-                halves(&input).iter().map(|part| json!({"type":"input_json_delta","partial_json":part})).collect(),
+                halves(&input)
+                    .iter()
+                    .map(|part| json!({"type":"input_json_delta","partial_json":part}))
+                    .collect(),
             )
         }
         _ => (block.clone(), Vec::new()),
@@ -225,5 +264,9 @@ pub(crate) fn calls(blocks: &[Value]) -> Answer {
 }
 
 pub(crate) fn refused(status: u16, kind: &str, message: &str) -> Answer {
-    Answer::Status(status, vec![], json!({"type":"error","error":{"type":kind,"message":message}}))
+    Answer::Status(
+        status,
+        vec![],
+        json!({"type":"error","error":{"type":kind,"message":message}}),
+    )
 }

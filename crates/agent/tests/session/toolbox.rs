@@ -4,19 +4,41 @@ use crate::host::{Options, Place, result, start_with, tool_results};
 use crate::server::{Server, call, calls, said};
 use serde_json::json;
 
-const REAL: Options<'_> =
-    Options { arguments: &["--permission-mode", "bypassPermissions"], environment: &[], real_tools: true };
+const REAL: Options<'_> = Options {
+    arguments: &["--permission-mode", "bypassPermissions"],
+    environment: &[],
+    real_tools: true,
+};
 
 #[tokio::test]
 async fn the_shell_persists_and_files_are_written_read_and_edited() {
     let place = Place::new();
     let path = place.work().join("a.txt").to_string_lossy().into_owned();
     let answers = vec![
-        calls(&[call("t1", "Bash", json!({"command":"greeting=hello; mkdir sub && cd sub"}))]),
-        calls(&[call("t2", "Bash", json!({"command":"echo $greeting from $(basename $PWD)"}))]),
-        calls(&[call("t3", "Write", json!({"file_path":path,"content":"one\ntwo\n"}))]),
-        calls(&[call("t4", "Edit", json!({"file_path":path,"old_string":"two","new_string":"three"}))]),
-        calls(&[call("t5", "Read", json!({"file_path":path})), call("t6", "Grep", json!({"pattern":"thr","path":place.work()}))]),
+        calls(&[call(
+            "t1",
+            "Bash",
+            json!({"command":"greeting=hello; mkdir sub && cd sub"}),
+        )]),
+        calls(&[call(
+            "t2",
+            "Bash",
+            json!({"command":"echo $greeting from $(basename $PWD)"}),
+        )]),
+        calls(&[call(
+            "t3",
+            "Write",
+            json!({"file_path":path,"content":"one\ntwo\n"}),
+        )]),
+        calls(&[call(
+            "t4",
+            "Edit",
+            json!({"file_path":path,"old_string":"two","new_string":"three"}),
+        )]),
+        calls(&[
+            call("t5", "Read", json!({"file_path":path})),
+            call("t6", "Grep", json!({"pattern":"thr","path":place.work()})),
+        ]),
         said("done"),
     ];
     let server = Server::start(answers).await;
@@ -39,21 +61,28 @@ async fn an_interrupt_kills_the_command_and_the_shell_lives_on() {
     let place = Place::new();
     let answers = vec![
         calls(&[call("t1", "Bash", json!({"command":"kept=yes"}))]),
-        calls(&[call("t2", "Bash", json!({"command":"touch started; tail -f /dev/null"}))]),
+        calls(&[call(
+            "t2",
+            "Bash",
+            json!({"command":"touch started; tail -f /dev/null"}),
+        )]),
         calls(&[call("t3", "Bash", json!({"command":"echo still $kept"}))]),
         said("done"),
     ];
     let server = Server::start(answers).await;
     let mut host = start_with(&place, &server, &REAL);
     host.prompt("go").await;
-    host.until(|frame| frame["message"]["content"][0]["id"] == "t2").await;
+    host.until(|frame| frame["message"]["content"][0]["id"] == "t2")
+        .await;
     let started = place.work().join("started");
     let wait = async {
         while !started.exists() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(10), wait).await.expect("the command runs");
+    tokio::time::timeout(std::time::Duration::from_secs(10), wait)
+        .await
+        .expect("the command runs");
     host.control("stop", json!({"subtype":"interrupt"})).await;
     let frames = host.until_result().await;
     assert_eq!(result(&frames)["terminal_reason"], "aborted_tools");

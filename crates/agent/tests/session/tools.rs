@@ -60,7 +60,11 @@ impl agent::Tools for Scripted {
         cancel: CancellationToken,
     ) -> Pin<Box<dyn Future<Output = Outcome> + 'a>> {
         Box::pin(async move {
-            let argument = input["command"].as_str().or(input["file_path"].as_str()).unwrap_or_default().to_owned();
+            let argument = input["command"]
+                .as_str()
+                .or(input["file_path"].as_str())
+                .unwrap_or_default()
+                .to_owned();
             self.log.add(format!("start {argument}"));
             let mut is_error = false;
             match argument.split_once(':') {
@@ -78,13 +82,21 @@ impl agent::Tools for Scripted {
                 }
                 Some(("huge", size)) => {
                     let text = "x".repeat(size.parse().unwrap());
-                    return Outcome { content: vec![json!({"type":"text","text":text})], is_error, result: json!({"stdout":text}) };
+                    return Outcome {
+                        content: vec![json!({"type":"text","text":text})],
+                        is_error,
+                        result: json!({"stdout":text}),
+                    };
                 }
                 _ => {}
             }
             self.log.add(format!("end {argument}"));
             let text = format!("{name} {argument}");
-            Outcome { content: vec![json!({"type":"text","text":text})], is_error, result: json!({"stdout":text}) }
+            Outcome {
+                content: vec![json!({"type":"text","text":text})],
+                is_error,
+                result: json!({"stdout":text}),
+            }
         })
     }
 
