@@ -182,6 +182,8 @@ async fn signals_reach_the_process_or_the_group() {
     let guest = Alone::start().await;
     let script = "trap 'echo one' USR1; (trap 'echo child; exit' USR1; echo ready; while :; do sleep 0.01; done) & \
                   while wait; [ $? -gt 128 ]; do :; done";
+    guest.client.spawn(&shell("x", script)).await.unwrap();
+    crate::alone::read_until(&guest.client, "x", "ready").await;
     guest
         .client
         .signal(
