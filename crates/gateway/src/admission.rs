@@ -28,14 +28,14 @@ pub(crate) fn admit(
     allowed_models: Option<&[String]>,
     model: &str,
 ) -> Result<(), ApiError> {
-    if let Some(allowed) = allowed_models {
-        if !allowed.iter().any(|name| name == model) {
-            let message = format!(
-                "the model {model} is not allowed here; these are: {}",
-                allowed.join(", ")
-            );
-            return Err(ApiError::not_found(message));
-        }
+    if let Some(allowed) = allowed_models
+        && !allowed.iter().any(|name| name == model)
+    {
+        let message = format!(
+            "the model {model} is not allowed here; these are: {}",
+            allowed.join(", ")
+        );
+        return Err(ApiError::not_found(message));
     }
     let Some(budget) = session.budget else {
         return Ok(());

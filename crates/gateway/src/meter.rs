@@ -32,7 +32,7 @@ struct Tally {
 }
 
 #[derive(Deserialize)]
-struct Message {
+struct StreamEvent {
     #[serde(rename = "type", default)]
     kind: String,
     #[serde(default)]
@@ -91,7 +91,7 @@ impl Tally {
         // A list would be read as a message by the order of its fields.
         let is_object = data.trim_ascii_start().starts_with(b"{");
         let Some(message) = is_object
-            .then(|| serde_json::from_slice::<Message>(data).ok())
+            .then(|| serde_json::from_slice::<StreamEvent>(data).ok())
             .flatten()
         else {
             return;

@@ -56,10 +56,10 @@ impl Serving {
                 tracing::error!(session = %self.session.id, "calls are not in the ledger, it does not answer");
             }
         }
-        if let Some(mut accepting) = self.accepting.take() {
-            if tokio::time::timeout(limits.drain, &mut accepting).await.is_err() {
-                accepting.abort();
-            }
+        if let Some(mut accepting) = self.accepting.take()
+            && tokio::time::timeout(limits.drain, &mut accepting).await.is_err()
+        {
+            accepting.abort();
         }
     }
 }

@@ -130,7 +130,7 @@ mod tests {
         assert!(!reader.between_events());
         let mut seen = Vec::new();
         reader.push(b"\n\ndata: next\n\n", &mut |event| {
-            seen.push(format!("{event:?}"))
+            seen.push(format!("{event:?}"));
         });
         assert_eq!(seen.len(), 2);
         assert!(seen[0].starts_with("TooLong"));

@@ -36,7 +36,7 @@ impl Default for ClientConfig {
             resolver: Resolver::system(),
             connect_timeout: Duration::from_secs(10),
             response_timeout: None,
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(1),
             max_idle_per_host: 32,
         }
     }

@@ -53,7 +53,7 @@ impl Connector {
         let mut tcp = HttpConnector::new_with_resolver(Lookup { resolver });
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(Duration::from_secs(60)));
+        tcp.set_keepalive(Some(Duration::from_mins(1)));
         tcp.set_connect_timeout(Some(deadline));
         Self {
             tcp,

@@ -195,10 +195,10 @@ fn read_resolv_conf(path: &Path) -> (DnsConfig, ResolverOpts) {
 
 fn read_hosts(path: &Path) -> Hosts {
     let mut hosts = Hosts::default();
-    if let Ok(file) = File::open(path) {
-        if let Err(error) = hosts.read_hosts_conf(file) {
-            tracing::warn!(%error, path = %path.display(), "the hosts file is not readable to its end");
-        }
+    if let Ok(file) = File::open(path)
+        && let Err(error) = hosts.read_hosts_conf(file)
+    {
+        tracing::warn!(%error, path = %path.display(), "the hosts file is not readable to its end");
     }
     hosts
 }

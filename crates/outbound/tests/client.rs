@@ -1,5 +1,5 @@
 //! The client against servers on loopback: what went wrong is told apart.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use bytes::Bytes;
 use http::Request;

@@ -92,16 +92,16 @@ impl Answer {
 
     /// The message as a request without `stream` gets it.
     pub(crate) fn to_message(&self) -> Value {
-        let content = self.blocks.iter().map(|block| block.kind.to_json()).collect();
-        self.message(content, json!(self.stop_reason), self.usage)
+        let content: Vec<Value> = self.blocks.iter().map(|block| block.kind.to_json()).collect();
+        self.message(&content, Some(&self.stop_reason), self.usage)
     }
 
     /// The message as a stream starts it.
     pub(crate) fn to_start(&self, usage: Usage) -> Value {
-        self.message(Vec::new(), Value::Null, usage)
+        self.message(&[], None, usage)
     }
 
-    fn message(&self, content: Vec<Value>, stop_reason: Value, usage: Usage) -> Value {
+    fn message(&self, content: &[Value], stop_reason: Option<&str>, usage: Usage) -> Value {
         json!({
             "id": self.id,
             "type": "message",
@@ -118,9 +118,8 @@ impl Answer {
 impl BlockKind {
     fn bytes(&self) -> u64 {
         match self {
-            Self::Text(text) => text.len() as u64,
+            Self::Text(text) | Self::Thinking { text, .. } => text.len() as u64,
             Self::Repeat { unit, times } => unit.len() as u64 * times,
-            Self::Thinking { text, .. } => text.len() as u64,
             Self::RedactedThinking { data } => data.len() as u64,
             Self::ToolUse { name, text, .. } => (name.len() + text.len()) as u64,
         }

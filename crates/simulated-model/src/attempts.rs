@@ -29,10 +29,10 @@ impl Attempts {
         });
         *count += 1;
         let counted = *count;
-        if state.order.len() > CAPACITY {
-            if let Some(oldest) = state.order.pop_front() {
-                state.counts.remove(&oldest);
-            }
+        if state.order.len() > CAPACITY
+            && let Some(oldest) = state.order.pop_front()
+        {
+            state.counts.remove(&oldest);
         }
         counted
     }

@@ -174,16 +174,17 @@ impl Iterator for Events {
             Next::BlockStart { index: 0 } => (self.block_start(0), Next::Ping),
             Next::BlockStart { index } => (self.block_start(index), self.inside_of(index)),
             Next::Ping => (ping(), self.inside_of(0)),
-            Next::Piece { index, done } => match self.piece(index, done) {
-                Some((event, done)) => (event, Next::Piece { index, done }),
-                None => {
+            Next::Piece { index, done } => {
+                if let Some((event, done)) = self.piece(index, done) {
+                    (event, Next::Piece { index, done })
+                } else {
                     self.next = match self.answer.blocks[index].kind {
                         BlockKind::Thinking { .. } => Next::Signature { index },
                         _ => Next::BlockStop { index },
                     };
                     return self.next();
                 }
-            },
+            }
             Next::Signature { index } => {
                 let signature = match &self.answer.blocks[index].kind {
                     BlockKind::Thinking { signature, .. } => signature.as_str(),

@@ -123,7 +123,7 @@ async fn an_endless_stream_is_ended() {
     for (what, readable) in [("text", true), ("line", false)] {
         let fault = json!({"kind": "endless", "after_events": 3, "what": what});
         let stack = stack_with(&faulty("x", &fault), None, |config| {
-            config.limits.stream_bytes = 1 << 20
+            config.limits.stream_bytes = 1 << 20;
         })
         .await;
         let answer = stack.ask(&request("x")).await;

@@ -181,7 +181,7 @@ async fn requests_that_reach_outside_through_the_model_api_are_refused_unless_al
     assert!(message.contains("web_fetch_20250910"), "{message}");
     assert_eq!(refusing.model.ledger().totals().requests, 0);
     let allowing = stack_with(&reply("x"), None, |config| {
-        config.outside_reach = OutsideReach::Allow
+        config.outside_reach = OutsideReach::Allow;
     })
     .await;
     assert_eq!(allowing.ask(&body).await.status, 200);

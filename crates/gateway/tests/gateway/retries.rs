@@ -84,7 +84,7 @@ async fn an_upstream_that_does_not_answer_in_time_is_given_up() {
     let script =
         json!({"name": "test", "turns": [{"reply": [{"text": "late"}], "first_byte_delay_ms": 60000}]});
     let stack = stack_with(&script, None, |config| {
-        config.limits.stream_head = Duration::from_millis(100)
+        config.limits.stream_head = Duration::from_millis(100);
     })
     .await;
     let (status, kind, _) = stack.ask(&request("x")).await.error();

@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What the real API takes in one request.
 const MAX_REQUEST_BYTES: usize = 32 << 20;
-const BODY_DEADLINE: Duration = Duration::from_secs(60);
+const BODY_DEADLINE: Duration = Duration::from_mins(1);
 const SHOWN_TEXT_CHARACTERS: usize = 200;
 
 pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Reply, Closed> {
