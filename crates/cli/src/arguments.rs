@@ -70,7 +70,6 @@ pub struct RunArguments {
 
 /// What is applied besides ordinary edits.
 #[derive(Debug, Clone, Copy, Default, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub struct AllowArguments {
     /// Apply changes in Git directories too: hooks and configuration that Git runs on this machine
     #[arg(long)]
@@ -95,7 +94,7 @@ impl From<AllowArguments> for change_set::Allowed {
 
 #[derive(Debug, Clone, Args)]
 pub struct DataArgument {
-    /// Where hostler keeps its sessions; also HOSTLER_DATA
+    /// Where hostler keeps its sessions; also `HOSTLER_DATA`
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 }

@@ -32,7 +32,11 @@ fn explain(error: StartError) -> Failure {
         StartError::Script { .. } => Some("docs/simulated-model.md describes scripts"),
         StartError::Control(_) | StartError::Part { .. } => None,
     };
-    let failure = Failure::failed("start", error);
+    // The only part of a start that is the user's own.
+    let failure = match error {
+        StartError::Script { .. } => Failure::usage(error),
+        _ => Failure::failed("start", error),
+    };
     match hint {
         Some(hint) => failure.hint(hint),
         None => failure,

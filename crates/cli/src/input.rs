@@ -45,7 +45,7 @@ async fn read_from(input: File, until: Until, signals: &mut Signals) -> Option<i
 
 fn read_until(mut input: File, until: Until, given_up: &AtomicBool) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut piece = [0; 64 << 10];
+    let mut piece = vec![0; 64 << 10];
     while bytes.len() < until.bytes && !given_up.load(Ordering::Relaxed) {
         match rustix::event::poll(&mut [PollFd::new(&input, PollFlags::IN)], Some(&NOTICE)) {
             Ok(0) | Err(Errno::INTR) => continue,

@@ -19,6 +19,8 @@ mod services;
 mod signals;
 mod style;
 mod terminal;
+#[cfg(test)]
+mod testing;
 mod trouble;
 
 pub use arguments::{

@@ -34,6 +34,7 @@ fn is_zero(number: &usize) -> bool {
 }
 
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names in the JSON")]
 pub(crate) struct Change {
     pub(crate) path: String,
     /// `added`, `edited`, `mode`, `removed` or `replaced`.

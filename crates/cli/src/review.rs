@@ -172,3 +172,75 @@ pub(crate) fn recover(data: &Path, terminal: &mut Terminal) {
         terminal.line(&line);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::signals::Asked;
+    use crate::testing::{Report, Workspace};
+    use std::fs;
+    use tokio::sync::mpsc;
+
+    async fn review(workspace: &Workspace, report: Report) -> Review {
+        Review::of(Box::new(report), workspace.view(), Box::new(()))
+            .await
+            .unwrap()
+    }
+
+    fn nobody() -> (mpsc::Sender<Asked>, Signals) {
+        let (sender, channel) = mpsc::channel(1);
+        (sender, Signals::from_channel(channel))
+    }
+
+    #[tokio::test]
+    async fn what_is_allowed_is_applied() {
+        let workspace = Workspace::with(&[("f", "old\n")]);
+        let review = review(
+            &workspace,
+            Report::default().file("f", "new\n", 0o644).file("x", "", 0o755),
+        )
+        .await;
+        let (_sender, mut signals) = nobody();
+        let applied = review.apply(Allowed::default(), &mut signals).await.unwrap();
+        assert_eq!(applied.paths.len(), 1);
+        assert_eq!(fs::read_to_string(workspace.path().join("f")).unwrap(), "new\n");
+        assert!(!workspace.path().join("x").exists());
+    }
+
+    #[tokio::test]
+    async fn a_conflict_says_where_it_is_and_how_to_go_on() {
+        let workspace = Workspace::with(&[("f", "old\n")]);
+        workspace.change_meanwhile("f", "user\n");
+        let review = review(&workspace, Report::default().file("f", "new\n", 0o644)).await;
+        let (_sender, mut signals) = nobody();
+        let failure = review.apply(Allowed::default(), &mut signals).await.unwrap_err();
+        assert_eq!(failure.kind, "conflict");
+        assert!(
+            failure
+                .message
+                .ends_with("f: it was made or changed after the agent began"),
+            "{failure}"
+        );
+        assert!(failure.hint.unwrap().contains("hostler sessions diff sesn_"));
+        assert_eq!(fs::read_to_string(workspace.path().join("f")).unwrap(), "user\n");
+    }
+
+    #[tokio::test]
+    async fn an_interrupt_applies_nothing_or_comes_too_late() {
+        let files: Vec<String> = (0..500).map(|index| format!("{index:03}")).collect();
+        let workspace = Workspace::with(&[]);
+        let report = files
+            .iter()
+            .fold(Report::default(), |report, name| report.file(name, "x", 0o644));
+        let review = review(&workspace, report).await;
+        let (sender, mut signals) = nobody();
+        sender.send(Asked { now: false }).await.unwrap();
+        let outcome = review.apply(Allowed::default(), &mut signals).await;
+        let there = fs::read_dir(workspace.path()).unwrap().count();
+        match outcome {
+            Ok(applied) => assert_eq!((applied.paths.len(), there), (500, 500)),
+            Err(failure) => assert_eq!((failure.kind, there), ("interrupted", 0)),
+        }
+    }
+}

@@ -151,7 +151,7 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let path = base.path().join("closed");
         fs::create_dir(&path).unwrap();
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
         let ask = path.clone();
         let message = std::thread::spawn(move || {
             // Root may read everything; a thread that is nobody may not.

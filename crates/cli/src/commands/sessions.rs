@@ -62,22 +62,22 @@ async fn list(running: &Running, json: bool, terminal: &mut Terminal) -> Result<
         terminal.line("no sessions");
         return Ok(());
     }
-    let mut text = String::new();
+    let mut lines: Vec<String> = Vec::new();
     if !json {
-        text.push_str(&format!(
-            "{:<31}  {:<10}  {:<16}  TITLE\n",
+        lines.push(format!(
+            "{:<31}  {:<10}  {:<16}  TITLE",
             "ID", "STATUS", "CREATED (UTC)"
         ));
     }
     for session in &sessions {
-        text.push_str(&if json {
+        lines.push(if json {
             as_json(session).to_string()
         } else {
             as_row(session)
         });
-        text.push('\n');
     }
-    terminal.output(text.as_bytes());
+    lines.push(String::new());
+    terminal.output(lines.join("\n").as_bytes());
     Ok(())
 }
 

@@ -149,9 +149,8 @@ fn subject(tool: &str, input: &Map<String, Value>) -> String {
     match tool {
         "bash" => text("command").to_owned(),
         "read" | "write" | "edit" => path("file_path"),
-        "glob" => text("pattern").to_owned(),
         "grep" if input.contains_key("path") => format!("{}  in {}", text("pattern"), path("path")),
-        "grep" => text("pattern").to_owned(),
+        "glob" | "grep" => text("pattern").to_owned(),
         "web_fetch" => text("url").to_owned(),
         "web_search" => text("query").to_owned(),
         _ => Value::Object(input.clone()).to_string(),

@@ -183,3 +183,98 @@ fn parents(entries: &[Entry]) -> HashSet<change_set::RelativePath> {
 fn is_shown(entry: &Entry, parents: &HashSet<change_set::RelativePath>) -> bool {
     !is_directory(entry) || entry.kind == Kind::Replaced || !parents.contains(&entry.path)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::testing::{Report, Workspace};
+
+    async fn shown(workspace: &Workspace, report: Report, allowed: Allowed) -> String {
+        let set = change_set::collect(&report, &workspace.view()).await.unwrap();
+        summary(&set, allowed, Style::new(false)).join("\n")
+    }
+
+    fn mixed() -> Report {
+        Report::default()
+            .file("edited.py", "one\n2\nthree\n", 0o644)
+            .directory("sub")
+            .file("sub/new.py", "a\nb\n", 0o644)
+            .directory("empty")
+            .removed("gone.txt")
+            .file("image.png", "\0\0", 0o644)
+            .file("tool.sh", "#!/bin/sh\n", 0o755)
+            .symlink("out", "/etc/passwd")
+            .directory(".git")
+            .directory(".git/hooks")
+            .file(".git/hooks/post-checkout", "#!/bin/sh\n", 0o755)
+            .special("pipe")
+            .file("../up", "x", 0o644)
+    }
+
+    #[tokio::test]
+    async fn each_file_has_a_line_and_what_needs_a_flag_stands_apart() {
+        let workspace = Workspace::with(&[("edited.py", "one\ntwo\n"), ("gone.txt", "x\n")]);
+        let expected = "\
+changes: 8 files, +6 -2
+  edited    edited.py                 +2 -1
+  added     empty/
+  removed   gone.txt                  -1
+  added     image.png                 binary
+  added     sub/new.py                +2
+not applied without --apply-git and --apply-executables:
+  added     .git/hooks/post-checkout  +1  executable
+not applied without --apply-symlinks:
+  added     out                       -> /etc/passwd
+never applied, since they are sockets, pipes or devices:
+  added     pipe
+not applied without --apply-executables:
+  added     tool.sh                   +1  executable
+not applied, since the report of it cannot be true:
+  ../up: the path has an empty, \".\" or \"..\" part";
+        assert_eq!(shown(&workspace, mixed(), Allowed::default()).await, expected);
+    }
+
+    #[tokio::test]
+    async fn with_the_flags_only_what_is_never_applied_stands_apart() {
+        let workspace = Workspace::with(&[("edited.py", "one\ntwo\n"), ("gone.txt", "x\n")]);
+        let all = Allowed {
+            git: true,
+            symlinks: true,
+            executables: true,
+        };
+        let text = shown(&workspace, mixed(), all).await;
+        assert!(!text.contains("--apply"), "{text}");
+        assert!(text.contains("never applied"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_conflict_is_named_with_its_reason() {
+        let workspace = Workspace::with(&[]);
+        workspace.change_meanwhile("both.txt", "user\n");
+        let text = shown(
+            &workspace,
+            Report::default().file("both.txt", "agent\n", 0o644),
+            Allowed::default(),
+        )
+        .await;
+        assert!(
+            text.ends_with(
+                "changed by you too, so nothing is applied:\n  both.txt: it was made or changed after the agent began"
+            ),
+            "{text}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_long_list_is_cut_and_a_name_cannot_forge_a_line() {
+        let workspace = Workspace::with(&[]);
+        let report = (0..150).fold(Report::default(), |report, index| {
+            report.file(&format!("{index:03}\n  edited    safe.py\u{1b}[1A"), "x\n", 0o644)
+        });
+        let text = shown(&workspace, report, Allowed::default()).await;
+        assert_eq!(text.lines().count(), 102);
+        assert!(text.ends_with("… and 50 more"));
+        assert!(!text.contains('\u{1b}') && text.contains("000\\u{a}  edited"));
+    }
+}
