@@ -48,6 +48,7 @@ impl Default for SettingSources {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Arguments {
     /// A prompt given as an argument; the first turn.
     pub prompt: Option<String>,
@@ -139,7 +140,7 @@ impl Arguments {
             };
             let value = match (takes, inline) {
                 (Takes::Nothing, Some(_)) => return Err(ArgumentError::UnexpectedValue { option }),
-                (Takes::Nothing, None) | (Takes::Inline, None) => String::new(),
+                (Takes::Nothing | Takes::Inline, None) => String::new(),
                 (Takes::Value | Takes::Inline, Some(value)) => value,
                 (Takes::Value, None) => match arguments.next() {
                     Some(value) => value,

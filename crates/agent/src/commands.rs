@@ -4,6 +4,7 @@ use crate::model::CallError;
 use crate::session::Session;
 use crate::turn::{End, Turn, Work};
 use domain::Cost;
+use std::fmt::Write as _;
 use stream_json::{Content, User};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,13 +87,15 @@ fn cost(turn: &Turn<'_>) -> String {
     }
     for (model, usage) in &account.by_model {
         let cost = Cost::from_usd(usage.cost_usd);
-        text.push_str(&format!(
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
             "\n{model}: {} input, {} output, {} cache read, {} cache write ({cost})",
             usage.input_tokens,
             usage.output_tokens,
             usage.cache_read_input_tokens,
             usage.cache_creation_input_tokens
-        ));
+        );
     }
     text
 }

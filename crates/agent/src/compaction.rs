@@ -1,9 +1,10 @@
 //! Compaction: the conversation replaced by the model's own summary of it, when the window fills or on `/compact`.
 
-use crate::model::{CallError, Reply, Step, ToolDefinition};
+use crate::model::{CallError, CallHeaders, Reply, Step, ToolDefinition};
 use crate::session::Session;
 use crate::transcript::Body;
 use crate::turn::{Turn, guarded};
+use bytes::Bytes;
 use serde_json::json;
 use std::time::Instant;
 use stream_json::{
@@ -91,14 +92,9 @@ impl Turn<'_> {
     }
 
     async fn ask_for_summary(&mut self, tools: &[ToolDefinition], attempt: u32) -> Result<String, CallError> {
-        let (headers, body) = self.with_request(tools, true, |request| (request.headers(), request.body()));
-        let body = body.map_err(|error| CallError::Malformed {
-            message: error.to_string(),
-        })?;
+        let call = self.prepare(tools, true)?;
         let mut reply = Reply::default();
-        let result = self
-            .read_summary(&headers, body.into(), attempt, &mut reply)
-            .await;
+        let result = self.read_summary(call, attempt, &mut reply).await;
         if reply.has_started() {
             let model = if reply.model.is_empty() {
                 self.session.model()
@@ -112,12 +108,11 @@ impl Turn<'_> {
 
     async fn read_summary(
         &self,
-        headers: &crate::model::CallHeaders,
-        body: bytes::Bytes,
+        (headers, body): (CallHeaders, Bytes),
         attempt: u32,
         reply: &mut Reply,
     ) -> Result<String, CallError> {
-        let mut events = guarded(&self.token, self.session.client.send(headers, body, attempt)).await?;
+        let mut events = guarded(&self.token, self.session.client.send(&headers, body, attempt)).await?;
         let mut summary = String::new();
         loop {
             let Some(data) = guarded(&self.token, events.next()).await? else {

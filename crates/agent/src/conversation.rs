@@ -98,13 +98,13 @@ impl Conversation {
             .iter()
             .flat_map(|message| &message.content)
             .map(|block| match block {
-                Block::Text { text, .. } => text.len(),
-                Block::Thinking { thinking, .. } => thinking.len(),
-                Block::ToolUse { input, .. } => input.to_string().len(),
-                Block::ToolResult {
+                Block::Text { text, .. }
+                | Block::ToolResult {
                     content: Value::String(text),
                     ..
                 } => text.len(),
+                Block::Thinking { thinking, .. } => thinking.len(),
+                Block::ToolUse { input, .. } => input.to_string().len(),
                 Block::ToolResult { content, .. } => content.to_string().len().min(20_000),
                 Block::Other(_) => 6_000,
             })

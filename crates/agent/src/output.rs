@@ -143,8 +143,8 @@ fn shortened(mut user: User) -> User {
             blocks.truncate(8);
             for block in blocks {
                 match block {
-                    Block::Text { text, .. } => shorten(text),
-                    Block::ToolResult {
+                    Block::Text { text, .. }
+                    | Block::ToolResult {
                         content: Value::String(text),
                         ..
                     } => shorten(text),

@@ -23,6 +23,7 @@ const UNKNOWN_MAX_OUTPUT: u64 = 32_000;
 
 /// What the command line fixed for good.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Options {
     pub(crate) max_turns: Option<u32>,
     pub(crate) max_budget: Option<Cost>,

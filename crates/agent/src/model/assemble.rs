@@ -94,23 +94,18 @@ struct Start {
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 enum Delta {
-    TextDelta {
-        text: String,
-    },
-    InputJsonDelta {
-        partial_json: String,
-    },
-    ThinkingDelta {
-        thinking: String,
-    },
-    SignatureDelta {
-        signature: String,
-    },
-    CitationsDelta {
-        citation: Value,
-    },
+    #[serde(rename = "text_delta")]
+    Text { text: String },
+    #[serde(rename = "input_json_delta")]
+    InputJson { partial_json: String },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: String },
+    #[serde(rename = "signature_delta")]
+    Signature { signature: String },
+    #[serde(rename = "citations_delta")]
+    Citations { citation: Value },
     #[serde(other)]
     Unknown,
 }
@@ -229,10 +224,10 @@ impl Reply {
             return Err(malformed(format!("a delta for block {index}, which is not open")));
         };
         match delta {
-            Delta::TextDelta { text } | Delta::ThinkingDelta { thinking: text } => open.text.push_str(&text),
-            Delta::InputJsonDelta { partial_json } => open.json.push_str(&partial_json),
-            Delta::SignatureDelta { signature } => open.signature.push_str(&signature),
-            Delta::CitationsDelta { citation } => open.citations.push(citation),
+            Delta::Text { text } | Delta::Thinking { thinking: text } => open.text.push_str(&text),
+            Delta::InputJson { partial_json } => open.json.push_str(&partial_json),
+            Delta::Signature { signature } => open.signature.push_str(&signature),
+            Delta::Citations { citation } => open.citations.push(citation),
             Delta::Unknown => {}
         }
         Ok(())

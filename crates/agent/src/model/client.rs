@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const MAX_ERROR_BODY: usize = 64 << 10;
 
 /// How long one reply may take in all; pings alone do not keep it alive for ever.
-const MAX_REPLY_TIME: Duration = Duration::from_secs(3600);
+const MAX_REPLY_TIME: Duration = Duration::from_hours(1);
 
 /// Keeps one connection to the API alive between calls.
 pub(crate) struct Client {
@@ -73,7 +73,7 @@ impl Client {
             insert(name, value, true)?;
         }
         let config = outbound::ClientConfig {
-            idle_timeout: Duration::from_secs(300),
+            idle_timeout: Duration::from_mins(5),
             max_idle_per_host: 1,
             ..outbound::ClientConfig::default()
         };

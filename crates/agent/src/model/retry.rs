@@ -4,7 +4,7 @@ use super::CallError;
 use std::time::Duration;
 
 /// What a server may ask us to wait at most; a longer wait is reported instead.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
 const MAX_DELAY: Duration = Duration::from_secs(32);
 
 /// The attempts of one call.

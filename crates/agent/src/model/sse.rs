@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn a_stream_without_end_is_an_error() {
         let (mut parser, mut events) = (Parser::default(), Vec::new());
-        let chunk = [&[b':'; 1 << 20][..], b"\ndata: x\n\n"].concat();
+        let chunk = [&vec![b':'; 1 << 20][..], b"\ndata: x\n\n"].concat();
         let error = (0..1000).find_map(|_| {
             events.clear();
             parser.push(&chunk, &mut events).err()

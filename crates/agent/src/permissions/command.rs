@@ -23,6 +23,11 @@ pub(crate) fn split(line: &str) -> Option<Vec<Subcommand>> {
     Some(scanner.commands)
 }
 
+/// Words that begin a compound command.
+const KEYWORDS: [&str; 13] = [
+    "if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "function", "time",
+];
+
 #[derive(Default)]
 struct Scanner {
     commands: Vec<Subcommand>,
@@ -64,9 +69,8 @@ impl Scanner {
                     escaped => self.push(escaped),
                 },
                 '$' => self.expansion(characters.peek().copied())?,
-                '`' | '(' | ')' | '{' | '}' => return None,
+                '`' | '(' | ')' | '{' | '}' | '<' => return None,
                 '#' if self.word.is_none() => return None,
-                '<' => return None,
                 '>' => {
                     if self
                         .word
@@ -144,10 +148,6 @@ impl Scanner {
         let words = std::mem::take(&mut self.words);
         let writes = std::mem::take(&mut self.writes);
         let expands = std::mem::take(&mut self.expands);
-        const KEYWORDS: [&str; 13] = [
-            "if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "function",
-            "time",
-        ];
         if words
             .first()
             .is_some_and(|word| KEYWORDS.contains(&word.as_str()))

@@ -64,7 +64,7 @@ impl Loaded {
                 | Body::Attachment {} => {}
                 Body::Assistant { message, .. } if message.model == "<synthetic>" => {}
                 Body::Assistant { message, .. } => {
-                    conversation.push(Role::Assistant, message.content.clone())
+                    conversation.push(Role::Assistant, message.content.clone());
                 }
             }
         }

@@ -63,13 +63,11 @@ pub(super) async fn ask_host(
     if session.questions.open() == 0 {
         session.state("running").await;
     }
-    match answer {
-        Ok(answer) => apply(session, call, answer).await,
-        Err(_) => {
-            let message = "The host closed its input before it answered the permission request.".to_owned();
-            Err(deny(session, call, message, "other").await)
-        }
-    }
+    let Ok(answer) = answer else {
+        let message = "The host closed its input before it answered the permission request.".to_owned();
+        return Err(deny(session, call, message, "other").await);
+    };
+    apply(session, call, answer).await
 }
 
 fn question(

@@ -4,8 +4,11 @@
 //! attempt's frames name them in `supersedes` and its lines branch off before them.
 
 use super::{Call, Turn};
-use crate::model::{CallError, Finished, Reply, Request, Retries, Step, ToolDefinition, cache_control};
+use crate::model::{
+    CallError, CallHeaders, Finished, Reply, Request, Retries, Step, ToolDefinition, cache_control,
+};
 use crate::transcript::Body;
+use bytes::Bytes;
 use serde_json::{Value, json};
 use std::future::Future;
 use std::time::Instant;
@@ -62,12 +65,12 @@ impl Turn<'_> {
                 superseded: std::mem::take(&mut superseded),
                 ..Attempt::default()
             };
-            let body = self.body(&tools)?;
+            let call = self.prepare(&tools, false)?;
             if self.session.options.partial_messages {
                 self.session.output.status(Some("requesting")).await;
             }
             let sent = Instant::now();
-            let result = self.attempt(&mut attempt, &tools, body, retries.attempt).await;
+            let result = self.attempt(&mut attempt, call, retries.attempt).await;
             self.work.account.api_time += sent.elapsed();
             self.book(&attempt.reply);
             match result {
@@ -119,27 +122,18 @@ impl Turn<'_> {
         .await
     }
 
-    fn body(&self, tools: &[ToolDefinition]) -> Result<bytes::Bytes, CallError> {
-        self.with_request(tools, false, |request| request.body())
-            .map(bytes::Bytes::from)
-            .map_err(|error| CallError::Malformed {
-                message: error.to_string(),
-            })
-    }
-
-    /// Builds the request from the session as it is now.
-    pub(crate) fn with_request<T>(
+    /// The head and body of a call of the session as it is now.
+    pub(crate) fn prepare(
         &self,
         tools: &[ToolDefinition],
         forbids_tools: bool,
-        use_it: impl FnOnce(&Request<'_>) -> T,
-    ) -> T {
+    ) -> Result<(CallHeaders, Bytes), CallError> {
         let live = self.session.live.borrow();
         let environment = &self.session.environment;
         let cache = environment
             .caches_prompts
             .then(|| cache_control(environment.caches_for_an_hour));
-        use_it(&Request {
+        let request = Request {
             model: &live.model,
             max_tokens: self.session.max_output_tokens(),
             system: &live.system,
@@ -151,18 +145,20 @@ impl Turn<'_> {
             cache: cache.as_ref(),
             session_id: &self.session.id(),
             forbids_tools,
-        })
+        };
+        let body = request.body().map_err(|error| CallError::Malformed {
+            message: error.to_string(),
+        })?;
+        Ok((request.headers(), Bytes::from(body)))
     }
 
     async fn attempt(
         &mut self,
         attempt: &mut Attempt,
-        tools: &[ToolDefinition],
-        body: bytes::Bytes,
+        (headers, body): (CallHeaders, Bytes),
         number: u32,
     ) -> Result<(), CallError> {
         let sent = Instant::now();
-        let headers = self.with_request(tools, false, |request| request.headers());
         let mut events = guarded(&self.token, self.session.client.send(&headers, body, number)).await?;
         attempt.request_id = events.request_id.take();
         loop {

@@ -64,20 +64,11 @@ pub(crate) struct Host {
     pub(crate) log: Log,
 }
 
+#[derive(Default)]
 pub(crate) struct Options<'a> {
     pub(crate) arguments: &'a [&'a str],
     pub(crate) environment: &'a [(&'a str, &'a str)],
     pub(crate) real_tools: bool,
-}
-
-impl Default for Options<'_> {
-    fn default() -> Self {
-        Self {
-            arguments: &[],
-            environment: &[],
-            real_tools: false,
-        }
-    }
 }
 
 pub(crate) fn start(place: &Place, server: &Server, arguments: &[&str]) -> Host {

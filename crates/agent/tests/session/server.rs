@@ -124,7 +124,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) -> Option<()> {
                     body.len()
                 );
                 for (name, value) in headers {
-                    text.push_str(&format!("{name}: {value}\r\n"));
+                    text.extend([name, ": ", value, "\r\n"]);
                 }
                 writer
                     .write_all(format!("{text}\r\n{body}").as_bytes())
@@ -255,6 +255,7 @@ pub(crate) fn block(text: &str) -> Value {
     json!({"type":"text","text":text})
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers make the input in place")]
 pub(crate) fn call(id: &str, name: &str, input: Value) -> Value {
     json!({"type":"tool_use","id":id,"name":name,"input":input})
 }
