@@ -9,6 +9,8 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::{Hosts, TokioResolver};
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -75,6 +77,7 @@ impl std::fmt::Debug for Shared {
 #[derive(Clone)]
 struct Loaded {
     stamps: [Stamp; 2],
+    hosts: Arc<Hosts>,
     dns: Result<TokioResolver, NetError>,
 }
 
@@ -110,31 +113,35 @@ impl Resolver {
         if is_localhost(bare) {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
+        let loaded = self.current();
+        // A name in the hosts file is not asked for, not even for the kind of address that the file lacks.
+        let listed = in_hosts(&loaded.hosts, bare);
+        if !listed.is_empty() {
+            return Ok(listed);
+        }
         let failed = |source| ResolveError::Failed {
             host: bare.to_owned(),
             source,
         };
-        lookup(
-            &self.current().map_err(failed)?,
-            bare,
-            self.shared.config.deadline,
-        )
-        .await
+        lookup(&loaded.dns.map_err(failed)?, bare, self.shared.config.deadline).await
     }
 
     /// The resolver for the files as they are now.
-    fn current(&self) -> Result<TokioResolver, NetError> {
+    fn current(&self) -> Loaded {
         let config = &self.shared.config;
         let stamps = [stamp(&config.resolv_conf), stamp(&config.hosts)];
         let mut loaded = self.shared.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         match &*loaded {
-            Some(kept) if kept.stamps == stamps => kept.dns.clone(),
+            Some(kept) if kept.stamps == stamps => kept.clone(),
             _ => {
-                let fresh = Loaded {
-                    stamps,
-                    dns: load(config),
-                };
-                loaded.insert(fresh).dns.clone()
+                let hosts = Arc::new(read_hosts(&config.hosts));
+                loaded
+                    .insert(Loaded {
+                        stamps,
+                        hosts,
+                        dns: load(config),
+                    })
+                    .clone()
             }
         }
     }
@@ -176,9 +183,7 @@ fn load(config: &ResolverConfig) -> Result<TokioResolver, NetError> {
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     let mut builder = TokioResolver::builder_with_config(dns, TokioRuntimeProvider::default());
     *builder.options_mut() = options;
-    let mut resolver = builder.build()?;
-    resolver.set_hosts(Arc::new(read_hosts(&config.hosts)));
-    Ok(resolver)
+    builder.build()
 }
 
 /// A file without a server means the server on this machine, as resolv.conf(5) has it.
@@ -191,6 +196,23 @@ fn read_resolv_conf(path: &Path) -> (DnsConfig, ResolverOpts) {
             ResolverOpts::default(),
         )
     })
+}
+
+fn in_hosts(hosts: &Hosts, host: &str) -> Vec<IpAddr> {
+    let Ok(name) = Name::from_ascii(host.to_ascii_lowercase()) else {
+        return Vec::new();
+    };
+    let listed = |kind| hosts.lookup_static_host(&Query::query(name.clone(), kind));
+    let found = [RecordType::A, RecordType::AAAA].into_iter().filter_map(listed);
+    found
+        .flat_map(|lookup| {
+            lookup
+                .answers()
+                .iter()
+                .filter_map(|r| r.data.ip_addr())
+                .collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 fn read_hosts(path: &Path) -> Hosts {

@@ -205,6 +205,7 @@ fn run_alone(test: &str, certificates: &str) {
     let status = Command::new(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture"])
         .env("SSL_CERT_FILE", certificates)
+        .env_remove("SSL_CERT_DIR")
         .env(CHILD, "1")
         .status()
         .unwrap();

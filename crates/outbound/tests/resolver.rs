@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use hickory_proto::op::{Message, MessageType, ResponseCode};
-use hickory_proto::rr::rdata::{A, CNAME};
+use hickory_proto::rr::rdata::{A, CNAME, SOA};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use outbound::{ResolveError, Resolver, ResolverConfig};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -62,7 +62,15 @@ fn answer(question: &Message) -> Message {
             answer.add_answer(Record::from_rdata(name, 60, RData::CNAME(CNAME(known.clone()))));
             answer.add_answer(address(&known));
         }
-        ("known.example." | "alias.example.", _) => {}
+        ("known.example." | "alias.example.", _) => {
+            // Says how long the absence may be kept.
+            let soa = SOA::new(known.clone(), known.clone(), 1, 3600, 3600, 3600, 60);
+            answer.add_authority(Record::from_rdata(
+                Name::from_ascii("example.").unwrap(),
+                60,
+                RData::SOA(soa),
+            ));
+        }
         _ => answer.metadata.response_code = ResponseCode::NXDomain,
     }
     answer
