@@ -1,0 +1,7 @@
+//! Each promise of `docs/security.md`, attacked from inside a real sandbox of this machine.
+//!
+//! A test is named as the promise says. Where a promise does not hold for an ordinary user, the test asserts that the
+//! backend's report says so.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
+mod place;
