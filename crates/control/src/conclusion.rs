@@ -106,3 +106,116 @@ fn text(result: &TurnResult, api_error: Option<&ApiError>) -> String {
         .take(MAX_TEXT)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn result(json: &Value) -> TurnResult {
+        let mut frame = json!({"subtype": "success", "is_error": false});
+        frame
+            .as_object_mut()
+            .unwrap()
+            .extend(json.as_object().unwrap().clone());
+        serde_json::from_value(frame).unwrap()
+    }
+
+    fn told(conclusion: &Conclusion) -> (String, Option<String>) {
+        let kind = |value: Value| value["type"].as_str().unwrap().to_owned();
+        let error = conclusion
+            .error
+            .as_ref()
+            .map(|error| kind(serde_json::to_value(error).unwrap()));
+        (
+            kind(serde_json::to_value(&conclusion.stop_reason).unwrap()),
+            error,
+        )
+    }
+
+    #[test]
+    fn each_end_of_a_turn_has_its_reason() {
+        let api = |status: u16| json!({"is_error": true, "result": "API Error", "api_error_status": status});
+        let table = [
+            (json!({}), "end_turn", None),
+            (json!({"stop_reason": "refusal"}), "refusal", None),
+            (
+                json!({"subtype": "error_max_budget_usd", "is_error": true}),
+                "budget_reached",
+                None,
+            ),
+            (
+                json!({"subtype": "error_max_turns", "is_error": true}),
+                "retries_exhausted",
+                Some("tool_use_limit_reached_error"),
+            ),
+            (
+                json!({"subtype": "error_during_execution", "is_error": true}),
+                "retries_exhausted",
+                Some("unknown_error"),
+            ),
+            (
+                json!({"subtype": "a_later_subtype", "is_error": true}),
+                "retries_exhausted",
+                Some("unknown_error"),
+            ),
+            (api(401), "retries_exhausted", Some("model_request_failed_error")),
+            (api(402), "retries_exhausted", Some("billing_error")),
+            (api(429), "retries_exhausted", Some("model_rate_limited_error")),
+            (api(529), "retries_exhausted", Some("model_overloaded_error")),
+            (
+                json!({"is_error": true}),
+                "retries_exhausted",
+                Some("model_request_failed_error"),
+            ),
+        ];
+        for (json, stop, error) in table {
+            let concluded = told(&conclude(&result(&json), None, Circumstances::default()));
+            assert_eq!(concluded, (stop.to_owned(), error.map(str::to_owned)), "{json}");
+        }
+    }
+
+    #[test]
+    fn an_interrupt_is_no_error_and_a_reached_budget_is_the_reason_of_a_failed_call() {
+        let failed = result(&json!({"subtype": "error_during_execution", "is_error": true}));
+        let known = Circumstances {
+            interrupted: true,
+            budget_reached: true,
+        };
+        assert_eq!(told(&conclude(&failed, None, known)), ("end_turn".into(), None));
+        let known = Circumstances {
+            budget_reached: true,
+            ..Circumstances::default()
+        };
+        assert_eq!(
+            told(&conclude(&failed, None, known)),
+            ("budget_reached".into(), None)
+        );
+        // The last call within the budget may reach it and still be the end of the work.
+        assert_eq!(
+            told(&conclude(&result(&json!({})), None, known)),
+            ("end_turn".into(), None)
+        );
+    }
+
+    #[test]
+    fn the_error_says_what_the_runtime_said_and_never_nothing() {
+        let error = |json: Value, api: Option<ApiError>| {
+            conclude(&result(&json), api, Circumstances::default())
+                .error
+                .unwrap()
+                .message
+        };
+        let several = json!({"subtype": "error_during_execution", "is_error": true, "errors": ["a", "b"]});
+        assert_eq!(error(several, None), "a; b");
+        let api = ApiError {
+            class: "rate_limit".into(),
+            text: "slow down".into(),
+        };
+        assert_eq!(error(json!({"is_error": true}), Some(api)), "slow down");
+        assert!(error(json!({"is_error": true, "result": " "}), None).contains("success"));
+        let long = json!({"is_error": true, "result": "é".repeat(100_000)});
+        assert_eq!(error(long, None).chars().count(), MAX_TEXT);
+    }
+}

@@ -234,3 +234,109 @@ fn block_size(block: &wire::ContentBlock) -> usize {
         other => serde_json::to_string(other).map_or(0, |text| text.len()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::sync::Arc;
+    use store::LoggedEvent;
+    use time::OffsetDateTime;
+    use wire::{ContentBlock, Event};
+
+    fn event(seq: u64, text: &str) -> Item {
+        let body = Body::AgentMessage {
+            content: vec![ContentBlock::text(text)],
+        };
+        let now = OffsetDateTime::UNIX_EPOCH;
+        Item::Event(Arc::new(LoggedEvent {
+            seq,
+            created_at: now,
+            event: Event::new(body, now),
+        }))
+    }
+
+    fn preview(text: &str) -> Item {
+        Item::Preview(Arc::new(Preview::delta(
+            domain::EventId::random(),
+            text.to_owned(),
+        )))
+    }
+
+    /// What a reader at this position gets: numbers of events, `p` for previews, then why there is no more.
+    fn read(hub: &Hub, position: &mut Position) -> String {
+        let mut told = String::new();
+        loop {
+            told.push_str(&match hub.read(position) {
+                Read::Item(Item::Event(event)) => event.seq.to_string(),
+                Read::Item(Item::Preview(_)) => "p".to_owned(),
+                Read::Behind => return told + " behind",
+                Read::Wait => return told + " wait",
+                Read::End => return told + " end",
+            });
+        }
+    }
+
+    #[test]
+    fn a_reader_gets_what_is_after_its_position_in_order() {
+        let hub = Hub::new(0, false);
+        let mut reader = hub.position_after(0);
+        assert_eq!(read(&hub, &mut reader), " wait");
+        hub.show([event(1, "a"), preview("b"), event(2, "b"), preview("c")]);
+        assert_eq!(read(&hub, &mut reader), "1p2p wait");
+        hub.show([event(3, "c")]);
+        assert_eq!(read(&hub, &mut reader), "3 wait");
+        assert_eq!(read(&hub, &mut hub.position_after(1)), "p2p3 wait");
+    }
+
+    #[test]
+    fn a_reader_of_what_is_only_in_the_store_is_behind_until_it_has_read_it() {
+        let hub = Hub::new(5, false);
+        let mut reader = hub.position_after(2);
+        assert_eq!(read(&hub, &mut reader), " behind");
+        reader.seen(5);
+        assert_eq!(read(&hub, &mut reader), " wait");
+    }
+
+    #[test]
+    fn a_reader_that_the_ring_has_left_is_behind_also_when_it_lost_only_previews() {
+        let hub = Hub::new(0, false);
+        let mut reader = hub.position_after(0);
+        hub.show([event(1, "a"), preview("start")]);
+        assert_eq!(read(&hub, &mut reader), "1p wait");
+        hub.show((0..2 * RING_ITEMS).map(|_| preview("x")));
+        assert_eq!(read(&hub, &mut reader), " behind");
+        hub.show([event(2, "b")]);
+        let told = read(&hub, &mut reader);
+        assert!(told.starts_with('p') && told.ends_with("2 wait"), "{told}");
+    }
+
+    #[test]
+    fn the_ring_is_bounded_in_bytes_and_small_at_rest() {
+        let hub = Hub::new(0, false);
+        let text = "x".repeat(RING_BYTES / 4);
+        hub.show((1..=10).map(|seq| event(seq, &text)));
+        assert!(hub.ring().bytes <= RING_BYTES);
+        assert_eq!(read(&hub, &mut hub.position_after(9)), "10 wait");
+        assert_eq!(read(&hub, &mut hub.position_after(0)), " behind");
+        hub.rest();
+        assert_eq!(hub.ring().items.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_waiting_reader_wakes_for_items_and_for_the_end() {
+        let hub = Arc::new(Hub::new(0, false));
+        let mut reader = hub.position_after(0);
+        assert_eq!(read(&hub, &mut reader), " wait");
+        {
+            let mut waiting = std::pin::pin!(hub.changed(&reader));
+            assert!(futures_util::poll!(&mut waiting).is_pending());
+            hub.show([event(1, "a")]);
+            waiting.await;
+        }
+        assert_eq!(read(&hub, &mut reader), "1 wait");
+        hub.close();
+        hub.changed(&reader).await;
+        assert_eq!(read(&hub, &mut reader), " end");
+    }
+}

@@ -39,7 +39,10 @@ pub(crate) async fn reclaim(parts: &Parts) -> Result<(), StartError> {
             "an earlier hostler was cut: taking over what it left"
         );
     }
-    let destroyed: Vec<_> = sandboxes.iter().map(|sandbox| place::destroy(parts, &sandbox.id)).collect();
+    let destroyed: Vec<_> = sandboxes
+        .iter()
+        .map(|sandbox| place::destroy(parts, &sandbox.id))
+        .collect();
     let ended = futures_util::stream::iter(destroyed)
         .buffer_unordered(AT_ONCE)
         .for_each(|failures| {

@@ -6,6 +6,8 @@
 
 mod content;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use crate::retry;
 pub(crate) use content::runtime_tool_name;

@@ -13,10 +13,15 @@ const MEASURED: Duration = Duration::from_secs(3);
 
 #[tokio::main]
 async fn main() {
-    let parent = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, Into::into);
+    let parent = std::env::args_os()
+        .nth(1)
+        .map_or_else(std::env::temp_dir, Into::into);
     let directory = parent.join(format!("hostler-appends-{}", std::process::id()));
     let store = Store::open(Instance::open(&directory).unwrap()).await.unwrap();
-    println!("{:>8} {:>12} {:>10} {:>10}", "writers", "appends/s", "p50 ms", "p99 ms");
+    println!(
+        "{:>8} {:>12} {:>10} {:>10}",
+        "writers", "appends/s", "p50 ms", "p99 ms"
+    );
     for writers in [1, 10, 50, 200, 1000] {
         let tasks: Vec<_> = (0..writers).map(|_| tokio::spawn(write(store.clone()))).collect();
         let began = Instant::now();
@@ -47,7 +52,9 @@ async fn write(store: Store) -> Vec<Duration> {
     let began = Instant::now();
     let mut times = Vec::new();
     while began.elapsed() < MEASURED {
-        let content = vec![ContentBlock::text("What an agent says in a line of about a hundred characters. ".repeat(2))];
+        let content = vec![ContentBlock::text(
+            "What an agent says in a line of about a hundred characters. ".repeat(2),
+        )];
         let event = Event::new(Body::AgentMessage { content }, OffsetDateTime::now_utc());
         let append = Append::new(session.id.clone(), session.epoch, [event]);
         let asked = Instant::now();

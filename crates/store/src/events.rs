@@ -36,7 +36,7 @@ pub struct Append {
     pub status: Option<SessionStatus>,
     /// Numbers of queued events that are acted on from now.
     pub processed: Vec<u64>,
-    pub sandbox: Option<SandboxChange>,
+    pub sandbox: Vec<SandboxChange>,
     /// A process that is about to be started; its name must be new in the session.
     pub process: Option<String>,
 }
@@ -61,7 +61,7 @@ impl Append {
             lines: None,
             status: None,
             processed: Vec::new(),
-            sandbox: None,
+            sandbox: Vec::new(),
             process: None,
         }
     }
@@ -225,7 +225,7 @@ async fn insert_all(
     encoded: Vec<Encoded>,
 ) -> Result<Appended, Error> {
     let mut seq = check_epoch(connection, &append.session, append.epoch).await?;
-    if let Some(change) = &append.sandbox {
+    for change in &append.sandbox {
         sandboxes::apply(connection, &append.session, change).await?;
     }
     if let Some(process) = &append.process {

@@ -117,7 +117,8 @@ impl Store {
 
     /// Closes an open call; one that is closed already stays as it is.
     pub async fn close_model_call(&self, call: CallId, closed: Closed) -> Result<(), Error> {
-        self.write(move |connection| Box::pin(close(connection, call, closed))).await?;
+        self.write(move |connection| Box::pin(close(connection, call, closed)))
+            .await?;
         self.inner.calls_closed.send_modify(|count| *count += 1);
         Ok(())
     }

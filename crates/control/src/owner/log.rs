@@ -71,16 +71,22 @@ impl Owner {
         append
     }
 
-    /// The move of the sandbox to a state, where it is not in it.
-    pub(super) fn sandbox_change(&self, to: SandboxState) -> Option<SandboxChange> {
-        let place = self
-            .place
-            .as_ref()
-            .filter(|place| place.state != to && place.state.may_become(to))?;
-        Some(SandboxChange::State {
+    /// The moves of the sandbox to a state, from the one that is recorded.
+    pub(super) fn sandbox_moves(&self, to: SandboxState) -> Vec<SandboxChange> {
+        let Some(place) = &self.place else {
+            return Vec::new();
+        };
+        let path = match (place.state, to) {
+            // The turn was over before anything of it was stored.
+            (SandboxState::Starting, SandboxState::Idle) => vec![SandboxState::Running, to],
+            (from, to) if from.may_become(to) => vec![to],
+            _ => Vec::new(),
+        };
+        let step = |to| SandboxChange::State {
             id: place.sandbox.clone(),
             to,
-        })
+        };
+        path.into_iter().map(step).collect()
     }
 
     /// Stores what the agent did and shows it. While the disk is full the guest keeps what comes after it.
@@ -103,7 +109,8 @@ impl Owner {
 
     /// What follows from an append that is on the disk.
     pub(super) fn stored(&mut self, append: &Append, appended: Appended, batch: Batch) {
-        if let (Some(place), Some(SandboxChange::State { to, .. })) = (&mut self.place, &append.sandbox) {
+        if let (Some(place), Some(SandboxChange::State { to, .. })) = (&mut self.place, append.sandbox.last())
+        {
             place.state = *to;
         }
         if let (Work::Running(running), Some(lines)) = (&mut self.work, &append.lines) {

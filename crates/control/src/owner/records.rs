@@ -71,9 +71,9 @@ impl Owner {
             self.stored(&append, store::Appended::default(), batch);
             return Ok(());
         }
-        append.sandbox = self
-            .sandbox_change(SandboxState::Running)
-            .filter(|_| self.turn.is_some());
+        if self.turn.is_some() {
+            append.sandbox = self.sandbox_moves(SandboxState::Running);
+        }
         self.write(append, batch).await
     }
 

@@ -149,17 +149,17 @@ impl Owner {
         let mut append = self.append(&batch);
         let needs = match (&self.work, &self.place) {
             (Work::Running(_), _) => {
-                append.sandbox = self.sandbox_change(SandboxState::Running);
+                append.sandbox = self.sandbox_moves(SandboxState::Running);
                 Needs::Nothing
             }
             (_, Some(_)) => Needs::Runtime,
             (_, None) => {
                 let id = SandboxId::random();
                 let view_started_at = OffsetDateTime::now_utc();
-                append.sandbox = Some(SandboxChange::Begin {
+                append.sandbox = vec![SandboxChange::Begin {
                     id: id.clone(),
                     view_started_at,
-                });
+                }];
                 Needs::Sandbox(id)
             }
         };
@@ -292,7 +292,7 @@ impl Owner {
         }
         let mut append = self.append(&batch);
         if !goes_on {
-            append.sandbox = self.sandbox_change(SandboxState::Idle);
+            append.sandbox = self.sandbox_moves(SandboxState::Idle);
         }
         self.write(append, batch).await?;
         if goes_on {

@@ -15,7 +15,10 @@ async fn appends_of_many_sessions_at_once_are_all_there_in_order_and_without_gap
         let (store, session) = (store.clone(), session.clone());
         tokio::spawn(async move {
             for number in 0..EACH {
-                store.append(append(&session, &[&number.to_string()])).await.unwrap();
+                store
+                    .append(append(&session, &[&number.to_string()]))
+                    .await
+                    .unwrap();
             }
         })
     });
@@ -49,7 +52,10 @@ async fn one_bad_append_does_not_touch_its_neighbours_in_the_same_commit() {
     assert_eq!(outcome, [true, false, true, true]);
     assert!(matches!(answers[1], Err(Error::Fenced { .. })));
     let log = whole_log(&store, &session.id).await;
-    assert_eq!(log.iter().map(said).collect::<Vec<_>>(), ["before", "once", "after"]);
+    assert_eq!(
+        log.iter().map(said).collect::<Vec<_>>(),
+        ["before", "once", "after"]
+    );
 }
 
 #[tokio::test]
@@ -66,5 +72,10 @@ async fn an_append_whose_caller_went_away_is_whole_or_absent() {
     let log = whole_log(&store, &session.id).await;
     assert!(log.iter().zip(1..).all(|(event, seq)| event.seq == seq));
     let texts: Vec<&str> = log.iter().map(said).collect();
-    assert!(texts[..texts.len() - 1].chunks(2).all(|pair| pair == ["one", "two"]), "{texts:?}");
+    assert!(
+        texts[..texts.len() - 1]
+            .chunks(2)
+            .all(|pair| pair == ["one", "two"]),
+        "{texts:?}"
+    );
 }

@@ -12,7 +12,9 @@ const CHILD: &str = "HOSTLER_STORE_FULL_CHILD";
 /// Not a test of its own: what the child on the small disk does.
 #[tokio::test]
 async fn child_fills_its_disk() {
-    let Some(directory) = std::env::var_os(CHILD).map(PathBuf::from) else { return };
+    let Some(directory) = std::env::var_os(CHILD).map(PathBuf::from) else {
+        return;
+    };
     let store = open(&directory).await;
     let session = session(&store).await;
     let big = "x".repeat(64 << 10);
@@ -35,7 +37,10 @@ async fn child_fills_its_disk() {
     std::fs::remove_file(directory.join("ballast")).unwrap();
     store.append(append(&session, &["room again"])).await.unwrap();
     let log = whole_log(&store, &session.id).await;
-    assert_eq!((log.len(), said(log.last().unwrap())), (2 * acknowledged + 1, "room again"));
+    assert_eq!(
+        (log.len(), said(log.last().unwrap())),
+        (2 * acknowledged + 1, "room again")
+    );
     assert!(log.iter().zip(1..).all(|(event, seq)| event.seq == seq));
     store.close().await;
     drop(store);
@@ -47,7 +52,8 @@ async fn child_fills_its_disk() {
 #[test]
 fn a_full_disk_is_told_and_loses_nothing_that_was_acknowledged() {
     let directory = tempfile::tempdir().unwrap();
-    let script = "mount -t tmpfs -o size=6m none \"$0\" && head -c 3000000 /dev/zero > \"$0/ballast\" && exec \"$@\"";
+    let script =
+        "mount -t tmpfs -o size=6m none \"$0\" && head -c 3000000 /dev/zero > \"$0/ballast\" && exec \"$@\"";
     let unshare = |program: &mut Command| {
         program
             .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
@@ -58,10 +64,16 @@ fn a_full_disk_is_told_and_loses_nothing_that_was_acknowledged() {
             .output()
     };
     let output = unshare(&mut Command::new("unshare")).expect("unshare (util-linux) is needed for this test");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     if err.contains("unshare failed") || err.contains("Operation not permitted") {
         eprintln!("skipped: this machine gives an ordinary user no mount namespace: {err}");
         return;
     }
-    assert!(output.status.success() && err.contains("THE CHILD PASSED"), "{out}\n{err}");
+    assert!(
+        output.status.success() && err.contains("THE CHILD PASSED"),
+        "{out}\n{err}"
+    );
 }

@@ -14,7 +14,9 @@ use time::OffsetDateTime;
 use wire::{Body, ContentBlock, Event};
 
 async fn open(directory: &Path) -> Store {
-    Store::open(Instance::open(&directory.join("data")).unwrap()).await.unwrap()
+    Store::open(Instance::open(&directory.join("data")).unwrap())
+        .await
+        .unwrap()
 }
 
 async fn session(store: &Store) -> Session {
@@ -31,11 +33,20 @@ async fn session(store: &Store) -> Session {
 }
 
 fn text(text: &str) -> Event {
-    Event::new(Body::AgentMessage { content: vec![ContentBlock::text(text)] }, OffsetDateTime::now_utc())
+    Event::new(
+        Body::AgentMessage {
+            content: vec![ContentBlock::text(text)],
+        },
+        OffsetDateTime::now_utc(),
+    )
 }
 
 fn append(session: &Session, texts: &[&str]) -> Append {
-    Append::new(session.id.clone(), session.epoch, texts.iter().map(|content| text(content)))
+    Append::new(
+        session.id.clone(),
+        session.epoch,
+        texts.iter().map(|content| text(content)),
+    )
 }
 
 fn said(event: &LoggedEvent) -> &str {
@@ -49,7 +60,17 @@ async fn whole_log(store: &Store, session: &SessionId) -> Vec<LoggedEvent> {
     let mut all: Vec<LoggedEvent> = Vec::new();
     loop {
         let after = all.last().map_or(0, |event| event.seq);
-        let page = store.events(session, Query { after, limit: 1000, types: &[] }).await.unwrap();
+        let page = store
+            .events(
+                session,
+                Query {
+                    after,
+                    limit: 1000,
+                    types: &[],
+                },
+            )
+            .await
+            .unwrap();
         if page.is_empty() {
             return all;
         }

@@ -8,7 +8,13 @@ use time::OffsetDateTime;
 
 fn call(session: &SessionId) -> NewCall {
     let (model, started_at) = ("claude-haiku-4-5".into(), OffsetDateTime::now_utc());
-    NewCall { session: session.clone(), model, stream: true, request_bytes: 9, started_at }
+    NewCall {
+        session: session.clone(),
+        model,
+        stream: true,
+        request_bytes: 9,
+        started_at,
+    }
 }
 
 fn closed(input_tokens: u64, cost: Option<Cost>) -> Closed {
@@ -16,7 +22,10 @@ fn closed(input_tokens: u64, cost: Option<Cost>) -> Closed {
         outcome: Outcome::Completed,
         status: Some(200),
         model: None,
-        usage: Usage { input_tokens, ..Usage::default() },
+        usage: Usage {
+            input_tokens,
+            ..Usage::default()
+        },
         estimated: false,
         cost,
         attempts: 1,
@@ -33,7 +42,10 @@ async fn a_session_is_read_back_as_it_was_made_also_by_the_next_instance() {
     let made = session(&store).await;
     assert_eq!(store.session(&made.id).await.unwrap(), made);
     store.close().await;
-    assert!(matches!(store.append(append(&made, &["x"])).await, Err(Error::Closed)));
+    assert!(matches!(
+        store.append(append(&made, &["x"])).await,
+        Err(Error::Closed)
+    ));
     drop(store);
     let store = open(directory.path()).await;
     assert_eq!(store.sessions().await.unwrap(), [made]);
@@ -61,8 +73,14 @@ async fn a_workspace_path_need_not_be_text() {
 }
 
 async fn begin(store: &Store, session: &store::Session) -> (SandboxId, OffsetDateTime) {
-    let (id, at) = (SandboxId::random(), OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap());
-    let sandbox = Some(SandboxChange::Begin { id: id.clone(), view_started_at: at });
+    let (id, at) = (
+        SandboxId::random(),
+        OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap(),
+    );
+    let sandbox = vec![SandboxChange::Begin {
+        id: id.clone(),
+        view_started_at: at,
+    }];
     let begin = Append {
         sandbox,
         status: Some(SessionStatus::Running),
@@ -81,12 +99,28 @@ async fn a_sandbox_is_its_session_s_from_before_it_is_built_and_moves_as_the_dom
     let row = store.session(&made.id).await.unwrap();
     assert_eq!((row.sandbox, row.view_started_at), (Some(id.clone()), Some(at)));
     let moved = store.set_sandbox_state(&id, SandboxState::Frozen).await;
-    assert!(matches!(moved, Err(Error::SandboxMove { from: SandboxState::Starting, .. })));
-    for state in [SandboxState::Running, SandboxState::Running, SandboxState::Idle, SandboxState::Destroyed] {
+    assert!(matches!(
+        moved,
+        Err(Error::SandboxMove {
+            from: SandboxState::Starting,
+            ..
+        })
+    ));
+    for state in [
+        SandboxState::Running,
+        SandboxState::Running,
+        SandboxState::Idle,
+        SandboxState::Destroyed,
+    ] {
         store.set_sandbox_state(&id, state).await.unwrap();
     }
-    assert_eq!(store.sandboxes_of(&made.id).await.unwrap()[0].state, SandboxState::Destroyed);
-    let unknown = store.set_sandbox_state(&SandboxId::random(), SandboxState::Destroyed).await;
+    assert_eq!(
+        store.sandboxes_of(&made.id).await.unwrap()[0].state,
+        SandboxState::Destroyed
+    );
+    let unknown = store
+        .set_sandbox_state(&SandboxId::random(), SandboxState::Destroyed)
+        .await;
     assert!(matches!(unknown, Err(Error::NoSandbox { .. })));
 }
 
@@ -121,16 +155,25 @@ async fn calls_add_up_and_a_call_without_a_price_makes_the_cost_unknown() {
     let (one, other) = (session(&store).await, session(&store).await);
     for (session, cost) in [(&one, 5), (&one, 7), (&other, 100)] {
         let id = store.open_model_call(call(&session.id)).await.unwrap();
-        store.close_model_call(id, closed(10, Some(Cost::from_nano_usd(cost)))).await.unwrap();
+        store
+            .close_model_call(id, closed(10, Some(Cost::from_nano_usd(cost))))
+            .await
+            .unwrap();
         // A second close changes nothing.
         store.close_model_call(id, closed(1000, None)).await.unwrap();
     }
     let sums = store.model_call_sums(&one.id).await.unwrap();
-    assert_eq!((sums.usage.input_tokens, sums.list_cost()), (20, Some(Cost::from_nano_usd(12))));
+    assert_eq!(
+        (sums.usage.input_tokens, sums.list_cost()),
+        (20, Some(Cost::from_nano_usd(12)))
+    );
     let id = store.open_model_call(call(&one.id)).await.unwrap();
     store.close_model_call(id, closed(1, None)).await.unwrap();
     let sums = store.model_call_sums(&one.id).await.unwrap();
-    assert_eq!((sums.cost, sums.list_cost(), sums.unpriced), (Cost::from_nano_usd(12), None, 1));
+    assert_eq!(
+        (sums.cost, sums.list_cost(), sums.unpriced),
+        (Cost::from_nano_usd(12), None, 1)
+    );
 }
 
 #[tokio::test]
@@ -138,9 +181,14 @@ async fn whoever_waits_for_the_ledger_is_woken_by_the_last_close() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).await;
     let made = session(&store).await;
-    let (first, last) =
-        (store.open_model_call(call(&made.id)).await.unwrap(), store.open_model_call(call(&made.id)).await.unwrap());
-    let unsettled = store.settled_model_calls(&made.id, Duration::from_millis(1)).await.unwrap();
+    let (first, last) = (
+        store.open_model_call(call(&made.id)).await.unwrap(),
+        store.open_model_call(call(&made.id)).await.unwrap(),
+    );
+    let unsettled = store
+        .settled_model_calls(&made.id, Duration::from_millis(1))
+        .await
+        .unwrap();
     assert_eq!(unsettled.open, 2);
     let waiting = store.settled_model_calls(&made.id, Duration::from_secs(30));
     let closing = async {
@@ -159,7 +207,10 @@ async fn huge_counts_do_not_overflow_the_sums() {
     let made = session(&store).await;
     for _ in 0..3 {
         let id = store.open_model_call(call(&made.id)).await.unwrap();
-        store.close_model_call(id, closed(u64::MAX, Some(Cost::from_nano_usd(u64::MAX)))).await.unwrap();
+        store
+            .close_model_call(id, closed(u64::MAX, Some(Cost::from_nano_usd(u64::MAX))))
+            .await
+            .unwrap();
     }
     assert_eq!(store.model_call_sums(&made.id).await.unwrap().calls, 3);
 }
@@ -178,13 +229,24 @@ async fn decisions_are_kept_up_to_a_number_and_long_texts_are_cut() {
         rule: None,
         detail: None,
     };
-    let many = (0..store::egress_audit::KEPT).map(|number| decision(number.to_string())).collect();
+    let many = (0..store::egress_audit::KEPT)
+        .map(|number| decision(number.to_string()))
+        .collect();
     store.append_decisions(&made.id, many).await.unwrap();
-    store.append_decisions(&made.id, vec![decision("é".repeat(1000)), decision("last".into())]).await.unwrap();
+    store
+        .append_decisions(
+            &made.id,
+            vec![decision("é".repeat(1000)), decision("last".into())],
+        )
+        .await
+        .unwrap();
     let kept = store.decisions(&made.id, 0, 20_000).await.unwrap();
     assert_eq!(kept.len() as u64, store::egress_audit::KEPT);
     assert_eq!((kept[0].0, kept[0].1.host.as_str()), (3, "2"));
-    let tail = store.decisions(&made.id, store::egress_audit::KEPT, 10).await.unwrap();
+    let tail = store
+        .decisions(&made.id, store::egress_audit::KEPT, 10)
+        .await
+        .unwrap();
     assert_eq!((tail[0].1.host.len(), tail[1].1.host.as_str()), (512, "last"));
 }
 
@@ -198,8 +260,14 @@ async fn a_removed_session_leaves_nothing() {
     store.append(append(&other, &["y"])).await.unwrap();
     store.open_model_call(call(&made.id)).await.unwrap();
     store.remove_session(&made.id).await.unwrap();
-    assert!(matches!(store.remove_session(&made.id).await, Err(Error::NoSession { .. })));
-    assert!(matches!(store.append(append(&made, &["x"])).await, Err(Error::NoSession { .. })));
+    assert!(matches!(
+        store.remove_session(&made.id).await,
+        Err(Error::NoSession { .. })
+    ));
+    assert!(matches!(
+        store.append(append(&made, &["x"])).await,
+        Err(Error::NoSession { .. })
+    ));
     assert!(store.sandboxes_of(&made.id).await.unwrap().is_empty());
     assert_eq!(crate::whole_log(&store, &other.id).await.len(), 1);
 }
@@ -216,7 +284,9 @@ async fn a_database_of_a_newer_version_is_refused_and_left_as_it_is() {
     bytes[60..64].copy_from_slice(&99_u32.to_be_bytes());
     std::fs::write(&path, &bytes).unwrap();
     let instance = store::Instance::open(&directory.path().join("data")).unwrap();
-    let Err(error) = Store::open(instance).await else { panic!("a newer database is not opened") };
+    let Err(error) = Store::open(instance).await else {
+        panic!("a newer database is not opened")
+    };
     assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error}");
 }
 
@@ -225,8 +295,13 @@ async fn a_file_that_is_no_database_is_an_error_with_its_path() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let instance = store::Instance::open(&data).unwrap();
-    std::fs::write(data.join("hostler.db"), "this is not a database, and long enough to be read as one".repeat(20))
-        .unwrap();
-    let Err(error) = Store::open(instance).await else { panic!("garbage is not opened") };
+    std::fs::write(
+        data.join("hostler.db"),
+        "this is not a database, and long enough to be read as one".repeat(20),
+    )
+    .unwrap();
+    let Err(error) = Store::open(instance).await else {
+        panic!("garbage is not opened")
+    };
     assert!(error.to_string().contains("hostler.db"), "{error}");
 }

@@ -1,0 +1,12 @@
+//! Sessions from their first message to their end, with a guest that plays a scripted runtime.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod endings;
+mod failures;
+mod guest;
+mod machine;
+mod restarts;
+mod runtime;
+mod stage;
+mod streams;
+mod turns;
