@@ -52,8 +52,8 @@ pub(crate) fn definition() -> Definition {
     }
 }
 
-pub(crate) fn call(files: &Files, input: Input, _cancel: &CancellationToken) -> Outcome {
-    match edit(files, &input) {
+pub(crate) fn call(files: &Files, input: &Input, _cancel: &CancellationToken) -> Outcome {
+    match edit(files, input) {
         Ok(outcome) => outcome,
         Err(refusal) => Outcome::refused(refusal),
     }
@@ -115,7 +115,7 @@ fn original(files: &Files, path: &Path, target: &PathBuf, input: &Input) -> Resu
         return Err(format!(
             "{} is {}, not a regular file",
             path.display(),
-            replace::kind(&metadata.file_type())
+            replace::kind(metadata.file_type())
         ));
     }
     if input.old_string.is_empty() {
@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn what_is_not_replaced_stays_as_it_is() {
-        let table: [(&[u8], &str, &str, bool, &[u8]); 9] = [
+        type Row = (&'static [u8], &'static str, &'static str, bool, &'static [u8]);
+        let table: [Row; 9] = [
             (b"a b c", "b", "B", false, b"a B c"),
             (b"a a", "a", "b", true, b"b b"),
             (b"aaa", "aa", "b", true, b"ba"),

@@ -47,8 +47,8 @@ pub(crate) fn definition() -> Definition {
     }
 }
 
-pub(crate) fn call(files: &Files, input: Input, cancel: &CancellationToken) -> Outcome {
-    match glob(files, &input, cancel) {
+pub(crate) fn call(files: &Files, input: &Input, cancel: &CancellationToken) -> Outcome {
+    match glob(files, input, cancel) {
         Ok(outcome) => outcome,
         Err(refusal) => Outcome::refused(refusal),
     }
@@ -61,8 +61,8 @@ fn glob(files: &Files, input: &Input, cancel: &CancellationToken) -> Result<Outc
     if !root.is_dir() {
         return Ok(outcome(&Matches::default(), files, begun));
     }
-    let matcher = matcher(&pattern).map_err(|error| format!("The pattern is not valid: {error}"))?;
-    let matches = find(&root, &matcher, cancel);
+    let glob = matcher(&pattern).map_err(|error| format!("The pattern is not valid: {error}"))?;
+    let matches = find(&root, &glob, cancel);
     if cancel.is_cancelled() {
         return Ok(Outcome::interrupted());
     }

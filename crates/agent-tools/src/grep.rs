@@ -26,14 +26,14 @@ const GATHERED_BYTES: usize = 32 << 20;
 /// Bytes of text shown at most.
 const SHOWN_BYTES: usize = 100_000;
 
-pub(crate) fn call(files: &Files, input: Input, cancel: &CancellationToken) -> Outcome {
+pub(crate) fn call(files: &Files, input: &Input, cancel: &CancellationToken) -> Outcome {
     match grep(files, input, cancel) {
         Ok(outcome) => outcome,
         Err(refusal) => Outcome::refused(refusal),
     }
 }
 
-fn grep(files: &Files, input: Input, cancel: &CancellationToken) -> Result<Outcome, String> {
+fn grep(files: &Files, input: &Input, cancel: &CancellationToken) -> Result<Outcome, String> {
     let root = search::root(files, input.path.as_deref())?;
     let options = Options::new(input, &root)?;
     let matched = find(&root, &options, cancel);
@@ -251,14 +251,14 @@ impl View<'_> {
     fn note_cut(&self, text: &mut String, page: &Page) {
         if page.cut {
             let next = self.options.offset + page.lines.len();
-            text.push_str(&format!(
-                "\n(There is more: use offset {next} to go on, or make the search narrower)"
-            ));
+            let note = format!("\n(There is more: use offset {next} to go on, or make the search narrower)");
+            text.push_str(&note);
         } else if page.lines.is_empty() && page.total > 0 {
-            text.push_str(&format!(
+            let note = format!(
                 "\n(offset {} is beyond the {} there are)",
                 self.options.offset, page.total
-            ));
+            );
+            text.push_str(&note);
         }
     }
 

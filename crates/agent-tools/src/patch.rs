@@ -58,7 +58,8 @@ mod tests {
 
     #[test]
     fn hunks_are_those_of_a_unified_diff() {
-        let old: String = (1..=20).map(|number| format!("{number}\n")).collect();
+        let numbers: Vec<String> = (1..=20).map(|number| number.to_string()).collect();
+        let old = numbers.join("\n") + "\n";
         let new = old.replace("5\n", "five\n").replacen("18\n", "", 1);
         let table = [
             (

@@ -102,8 +102,8 @@ pub(crate) fn definition() -> Definition {
     }
 }
 
-pub(crate) fn call(files: &Files, input: Input, cancel: &CancellationToken) -> Outcome {
-    match read(files, &input, cancel) {
+pub(crate) fn call(files: &Files, input: &Input, cancel: &CancellationToken) -> Outcome {
+    match read(files, input, cancel) {
         Ok(outcome) => outcome,
         Err(Failure::Interrupted) => Outcome::interrupted(),
         Err(failure) => Outcome::refused(failure.to_string()),
@@ -225,7 +225,7 @@ fn regular(path: &Path, metadata: &Metadata) -> Result<(), Failure> {
     };
     Err(Failure::NotAFile {
         path: path.to_owned(),
-        kind: replace::kind(&metadata.file_type()),
+        kind: replace::kind(metadata.file_type()),
         hint,
     })
 }

@@ -45,7 +45,7 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), Failure> {
         Ok(metadata) if !metadata.is_file() => {
             return Err(Failure::NotAFile {
                 path: path.to_owned(),
-                kind: kind(&metadata.file_type()),
+                kind: kind(metadata.file_type()),
             });
         }
         metadata => metadata.ok(),
@@ -105,7 +105,7 @@ fn keep_owner(file: &File, existing: &fs::Metadata) -> io::Result<()> {
 }
 
 /// What a file that is not a regular one is called.
-pub(crate) fn kind(file: &fs::FileType) -> &'static str {
+pub(crate) fn kind(file: fs::FileType) -> &'static str {
     if file.is_dir() {
         "a directory"
     } else if file.is_fifo() {

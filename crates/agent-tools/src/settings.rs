@@ -30,8 +30,8 @@ impl Settings {
             additional_directories: Vec::new(),
             tool_results_dir: tool_results_dir.into(),
             shell_environment: std::env::vars_os().collect(),
-            bash_default_timeout: Duration::from_secs(120),
-            bash_max_timeout: Duration::from_secs(600),
+            bash_default_timeout: Duration::from_mins(2),
+            bash_max_timeout: Duration::from_mins(10),
             bash_max_output: 30_000,
         }
     }

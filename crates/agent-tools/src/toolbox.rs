@@ -105,7 +105,7 @@ impl Toolbox {
         &self,
         input: Value,
         cancel: CancellationToken,
-        tool: fn(&Files, Input, &CancellationToken) -> Outcome,
+        tool: fn(&Files, &Input, &CancellationToken) -> Outcome,
     ) -> Outcome {
         let input = match parse(input) {
             Ok(input) => input,
@@ -113,7 +113,7 @@ impl Toolbox {
         };
         let files = Arc::clone(&self.files);
         let seen = cancel.clone();
-        let work = tokio::task::spawn_blocking(move || tool(&files, input, &seen));
+        let work = tokio::task::spawn_blocking(move || tool(&files, &input, &seen));
         tokio::select! {
             biased;
             done = work => done.unwrap_or_else(|failure| {

@@ -16,6 +16,13 @@ pub(crate) const NAME: &str = "Write";
 /// Of a larger file that is replaced, the old content is not shown.
 const SHOW_ORIGINAL_UP_TO: u64 = 10 << 20;
 
+/// The file that is there before.
+enum Original {
+    None,
+    TooLarge,
+    Content(Vec<u8>),
+}
+
 #[derive(Deserialize)]
 pub(crate) struct Input {
     file_path: String,
@@ -43,8 +50,8 @@ pub(crate) fn definition() -> Definition {
     }
 }
 
-pub(crate) fn call(files: &Files, input: Input, _cancel: &CancellationToken) -> Outcome {
-    match write(files, &input) {
+pub(crate) fn call(files: &Files, input: &Input, _cancel: &CancellationToken) -> Outcome {
+    match write(files, input) {
         Ok(outcome) => outcome,
         Err(refusal) => Outcome::refused(refusal),
     }
@@ -60,16 +67,17 @@ fn write(files: &Files, input: &Input) -> Result<Outcome, String> {
         .remember(&target, Digest::of(input.content.as_bytes()));
     let shown = path.display();
     let (kind, text) = match original {
-        None => ("create", format!("File created successfully at: {shown}")),
-        Some(_) => (
+        Original::None => ("create", format!("File created successfully at: {shown}")),
+        _ => (
             "update",
             format!("The file {shown} has been replaced with the new content."),
         ),
     };
-    let original = original
-        .flatten()
-        .map(|content| String::from_utf8_lossy(&content).into_owned());
-    let patch = original
+    let original = match original {
+        Original::Content(content) => Some(String::from_utf8_lossy(&content).into_owned()),
+        Original::None | Original::TooLarge => None,
+    };
+    let hunks = original
         .as_deref()
         .map(|original| patch::structured(original, &input.content))
         .unwrap_or_default();
@@ -77,23 +85,22 @@ fn write(files: &Files, input: &Input) -> Result<Outcome, String> {
         "type": kind,
         "filePath": path,
         "content": input.content,
-        "structuredPatch": patch,
+        "structuredPatch": hunks,
         "originalFile": original.map_or(Value::Null, Value::String),
         "userModified": false,
     });
     Ok(Outcome::text(text, result))
 }
 
-/// The content that will be replaced: `None` without a file, `Some(None)` where it is too large to show. An error if
-/// the model does not know it.
-fn existing(files: &Files, target: &Path) -> Result<Option<Option<Vec<u8>>>, String> {
+/// What will be replaced. An error if the model does not know it.
+fn existing(files: &Files, target: &Path) -> Result<Original, String> {
     let failed = |error: io::Error| format!("{}: {error}", target.display());
     let metadata = match fs::metadata(target) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Original::None),
         metadata => metadata.map_err(failed)?,
     };
     if !metadata.is_file() {
-        let kind = replace::kind(&metadata.file_type());
+        let kind = replace::kind(metadata.file_type());
         return Err(format!("{} is {kind}, not a regular file", target.display()));
     }
     if metadata.len() > SHOW_ORIGINAL_UP_TO {
@@ -102,12 +109,12 @@ fn existing(files: &Files, target: &Path) -> Result<Option<Option<Vec<u8>>>, Str
             .memory
             .check(target, digest)
             .map_err(|unseen| unseen.to_string())?;
-        return Ok(Some(None));
+        return Ok(Original::TooLarge);
     }
     let content = fs::read(target).map_err(failed)?;
     files
         .memory
         .check(target, Digest::of(&content))
         .map_err(|unseen| unseen.to_string())?;
-    Ok(Some(Some(content)))
+    Ok(Original::Content(content))
 }

@@ -54,7 +54,7 @@ impl<'a> FileSearch<'a> {
             options: self.options,
             matcher,
             count: 0,
-            lines: Vec::new(),
+            gathered: Vec::new(),
             wanted: self.options.lines_wanted(),
             more: false,
             is_binary: false,
@@ -66,7 +66,7 @@ impl<'a> FileSearch<'a> {
         if let Err(error) = self.searcher.search_reader(matcher, source, &mut lines) {
             tracing::debug!(%error, path = %path.display(), "a file was not searched to its end");
         }
-        (lines.count > 0 && !lines.is_binary).then_some((lines.count, lines.lines, lines.more))
+        (lines.count > 0 && !lines.is_binary).then_some((lines.count, lines.gathered, lines.more))
     }
 }
 
@@ -89,7 +89,7 @@ struct Lines<'a> {
     options: &'a Options,
     matcher: &'a RegexMatcher,
     count: u64,
-    lines: Vec<String>,
+    gathered: Vec<String>,
     wanted: usize,
     more: bool,
     is_binary: bool,
@@ -126,7 +126,7 @@ impl Sink for Lines<'_> {
 
     fn context_break(&mut self, _searcher: &Searcher) -> io::Result<bool> {
         if !self.options.only_matching {
-            self.lines.push("--".to_owned());
+            self.gathered.push("--".to_owned());
         }
         Ok(true)
     }
@@ -144,13 +144,14 @@ impl Lines<'_> {
             self.push(':', number, &line[part]);
             !self.more
         });
-        // The regular expression engine has no errors of its own.
-        let _never: Result<(), grep_matcher::NoError> = each;
+        if let Err(never) = each {
+            tracing::debug!(%never, "the regular expression engine has no errors of its own");
+        }
     }
 
     /// `:12:text` for a match, `-12-text` for context; the file's name goes before it.
     fn push(&mut self, separator: char, number: Option<u64>, line: &[u8]) {
-        if self.lines.len() >= self.wanted {
+        if self.gathered.len() >= self.wanted {
             self.more = true;
             return;
         }
@@ -163,8 +164,9 @@ impl Lines<'_> {
         let mut text = format!("{separator}{number}{}", String::from_utf8_lossy(shown));
         if shown.len() < line.len() {
             text.truncate(text.trim_end_matches('\u{FFFD}').len());
-            text.push_str(&format!("… [{} more bytes]", line.len() - shown.len()));
+            let note = format!("… [{} more bytes]", line.len() - shown.len());
+            text.push_str(&note);
         }
-        self.lines.push(text);
+        self.gathered.push(text);
     }
 }

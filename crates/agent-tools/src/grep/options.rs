@@ -107,7 +107,7 @@ pub(crate) fn definition() -> Definition {
 }
 
 impl Options {
-    pub(super) fn new(input: Input, root: &Path) -> Result<Self, String> {
+    pub(super) fn new(input: &Input, root: &Path) -> Result<Self, String> {
         let around = input.context.or(input.around);
         let lines = |own: Option<u64>| own.or(around).unwrap_or(0).min(MOST_CONTEXT) as usize;
         let limit = match input.head_limit.unwrap_or(DEFAULT_LIMIT) {
@@ -115,7 +115,7 @@ impl Options {
             limit => usize::try_from(limit).unwrap_or(usize::MAX),
         };
         Ok(Self {
-            matcher: matcher(&input)?,
+            matcher: matcher(input)?,
             mode: input.output_mode.unwrap_or(Mode::FilesWithMatches),
             types: types(input.kind.as_deref())?,
             overrides: overrides(input.glob.as_deref(), root)?,

@@ -21,6 +21,7 @@ const LONGEST_LARGE_ANSWER: u64 = 1 << 20;
 const BUFFER_BYTES: usize = 64 << 10;
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Selection {
     pub(super) offset: Option<u64>,
     pub(super) limit: Option<u64>,
@@ -139,8 +140,8 @@ impl Lines {
             Some((end, _)) => {
                 self.push(&text[..end]);
                 let rest = length.saturating_sub(end as u64);
-                self.numbered
-                    .push_str(&format!("… [line cut: {rest} more bytes]"));
+                let note = format!("… [line cut: {rest} more bytes]");
+                self.numbered.push_str(&note);
             }
         }
         let size = self.numbered.len() as u64;

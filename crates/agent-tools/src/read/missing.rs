@@ -38,16 +38,15 @@ fn near(path: &Path) -> Option<String> {
     let same_stem = names
         .iter()
         .find(|name| Path::new(name).file_stem().and_then(|stem| stem.to_str()) == Some(stem));
-    let found = match same_stem {
-        Some(name) => name.as_str(),
-        None => {
-            let names: Vec<&str> = names
-                .iter()
-                .map(String::as_str)
-                .filter(|name| name.len() < 256)
-                .collect();
-            get_close_matches(wanted, &names, 1, LIKENESS).first().copied()?
-        }
+    let found = if let Some(name) = same_stem {
+        name.as_str()
+    } else {
+        let names: Vec<&str> = names
+            .iter()
+            .map(String::as_str)
+            .filter(|name| name.len() < 256)
+            .collect();
+        get_close_matches(wanted, &names, 1, LIKENESS).first().copied()?
     };
     Some(parent.join(found).display().to_string())
 }

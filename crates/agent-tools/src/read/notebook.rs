@@ -80,9 +80,8 @@ impl Page {
         } else {
             String::new()
         };
-        self.text.push_str(&format!(
-            "<cell id=\"{id}\" type=\"{kind}\"{marked}>\n{source}\n</cell>\n"
-        ));
+        let note = format!("<cell id=\"{id}\" type=\"{kind}\"{marked}>\n{source}\n</cell>\n");
+        self.text.push_str(&note);
         let outputs = cell["outputs"].as_array().map(Vec::as_slice).unwrap_or_default();
         for output in outputs {
             self.output(output);
@@ -102,10 +101,8 @@ impl Page {
                 format!("\n… [{} more bytes]", text.len() - end)
             });
             let shown = &text[..cut.unwrap_or(text.len())];
-            self.text.push_str(&format!(
-                "<output>\n{}{note}\n</output>\n",
-                shown.trim_end_matches('\n')
-            ));
+            let note = format!("<output>\n{}{note}\n</output>\n", shown.trim_end_matches('\n'));
+            self.text.push_str(&note);
         }
         for media_type in ["image/png", "image/jpeg"] {
             let data: String = joined(&output["data"][media_type]).split_whitespace().collect();

@@ -61,17 +61,16 @@ impl Dialect {
         let stdout = quoted(call.stdout.as_os_str().as_encoded_bytes());
         let stderr = quoted(call.stderr.as_os_str().as_encoded_bytes());
         let command = quoted(call.command.as_bytes());
+        let eval = self.eval();
         if call.in_background {
             let status = format!("{prefix}printf \"\\n[exit code %s]\\n\" \"$?\"");
             let text = format!(
-                "{{ ( {prefix}trap {} EXIT; {prefix}eval {command} ) 2>&1 & }} </dev/null >{stdout}\n",
+                "{{ ( {prefix}trap {} EXIT; {eval} {command} ) 2>&1 & }} </dev/null >{stdout}\n",
                 quoted(status.as_bytes())
             );
             lines.extend_from_slice(text.as_bytes());
         } else {
-            lines.extend_from_slice(
-                format!("{prefix}eval {command} </dev/null >{stdout} 2>{stderr}\n").as_bytes(),
-            );
+            lines.extend_from_slice(format!("{eval} {command} </dev/null >{stdout} 2>{stderr}\n").as_bytes());
         }
         lines.extend_from_slice(&self.status(call.marker));
         lines
@@ -80,6 +79,14 @@ impl Dialect {
     /// Asks for the status line; harmless when asked twice.
     pub(crate) fn status(self, marker: &str) -> Vec<u8> {
         format!("{}printf '\\n{marker} %s\\n' \"$?\"\n", self.prefix()).into_bytes()
+    }
+
+    /// In other shells an error of `eval` itself would end more than the `eval`, but for `command`.
+    fn eval(self) -> &'static str {
+        match self {
+            Self::Bash => "\\builtin eval",
+            Self::Posix => "\\command eval",
+        }
     }
 
     fn prefix(self) -> &'static str {

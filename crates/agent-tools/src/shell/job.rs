@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::End;
 use super::capture::Stream;
+use super::dialect::Dialect;
 use super::processes::Marks;
 use super::session::{self, Session};
 use super::stop::{STEP, Stop};
@@ -28,6 +29,40 @@ pub(crate) struct Job<'a> {
     pub(crate) cancel: CancellationToken,
     /// The output is left to another reader.
     pub(crate) in_background: bool,
+    pub(crate) questions: Questions,
+}
+
+/// When a shell is asked for its status once more. Shells other than bash forget the lines they have read ahead when
+/// an error throws them back to their next line, and the first question with them.
+pub(crate) struct Questions {
+    next: Option<Instant>,
+    pause: Duration,
+}
+
+impl Questions {
+    const FIRST: Duration = Duration::from_millis(50);
+    const RAREST: Duration = Duration::from_secs(5);
+
+    pub(crate) fn of(dialect: Dialect) -> Self {
+        let next = (dialect == Dialect::Posix).then(|| Instant::now() + Self::FIRST);
+        Self {
+            next,
+            pause: Self::FIRST,
+        }
+    }
+
+    async fn due(&mut self) {
+        match self.next {
+            Some(next) => tokio::time::sleep_until(next).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Ever more rarely, so that a long command does not meet a full pipe of questions.
+    fn asked(&mut self) {
+        self.pause = (self.pause * 2).min(Self::RAREST);
+        self.next = Some(Instant::now() + self.pause);
+    }
 }
 
 /// A command that has ended, with the streams that may still be held by what it started.
@@ -42,6 +77,7 @@ enum Event {
     Out(io::Result<usize>),
     Err(io::Result<usize>),
     Shell(session::Event),
+    Ask,
     Stop(End),
     Step,
 }
@@ -68,6 +104,11 @@ impl Job<'_> {
                 Event::Shell(session::Event::Ended(number)) => {
                     shell_ended = true;
                     status = status.or(Some(number));
+                }
+                Event::Ask => {
+                    let question = self.session.dialect.status(self.marker);
+                    self.session.send(&question);
+                    self.questions.asked();
                 }
                 Event::Stop(end) => stop = Some((Stop::begin(), end)),
             }
@@ -103,6 +144,7 @@ impl Job<'_> {
             marker,
             timeout,
             cancel,
+            questions,
             ..
         } = self;
         let reads = !self.in_background;
@@ -110,6 +152,7 @@ impl Job<'_> {
             read = stdout.read(), if reads && stdout.is_open() => Event::Out(read),
             read = stderr.read(), if reads && stderr.is_open() => Event::Err(read),
             event = session.next(marker, answers), if !shell_ended => Event::Shell(event),
+            () = questions.due(), if answers && !stopping => Event::Ask,
             () = cancel.cancelled(), if !stopping => Event::Stop(End::Interrupted),
             () = tokio::time::sleep_until(deadline), if !stopping => Event::Stop(End::TimedOut(*timeout)),
             () = tokio::time::sleep(STEP), if stopping => Event::Step,

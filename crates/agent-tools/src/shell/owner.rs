@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::capture::{self, Stream};
 use super::dialect::{COMPLETE, CallLines};
 use super::directory::{Directory, Pipes};
-use super::job::{Done, Job};
+use super::job::{Done, Job, Questions};
 use super::kept::KeptFile;
 use super::processes::{self, Identity, Marks};
 use super::session::Session;
@@ -38,6 +38,8 @@ pub(crate) struct Owner {
     ending: CancellationToken,
     /// Begins the tag of each call; no other toolbox has it.
     name: String,
+    /// Begins each status line. No command has it in its environment, so none answers in the shell's place.
+    secret: String,
     calls: u64,
     directory: Option<Directory>,
     session: Option<Session>,
@@ -47,12 +49,13 @@ pub(crate) struct Owner {
 
 impl Owner {
     pub(crate) fn new(settings: Arc<Settings>, place: Arc<Place>, ending: CancellationToken) -> Self {
-        let name = format!("{:016x}", random());
+        let [name, secret] = [(); 2].map(|()| format!("{:016x}", random()));
         Self {
             settings,
             place,
             ending,
             name,
+            secret,
             calls: 0,
             directory: None,
             session: None,
@@ -100,6 +103,7 @@ impl Owner {
         self.calls += 1;
         let id = format!("bash-{}-{}", &self.name[..8], self.calls);
         let tag = format!("{}-{}", self.name, self.calls);
+        let marker = format!("{}-{}", self.secret, self.calls);
         let (Some(directory), Some(mut session)) = (&mut self.directory, self.session.take()) else {
             return Err(Failure::Ended);
         };
@@ -115,7 +119,7 @@ impl Owner {
         let lines = CallLines {
             command: &request.command,
             tag: &tag,
-            marker: &tag,
+            marker: &marker,
             stdout: &paths[0],
             stderr: &paths[1],
             in_background: request.in_background,
@@ -128,7 +132,8 @@ impl Owner {
             pipes: paths.to_vec(),
             any_call: false,
         };
-        session.send(&session.dialect.call(&lines));
+        let dialect = session.dialect;
+        session.send(&dialect.call(&lines));
         let kept = self.settings.tool_results_dir.join(format!("{id}.txt"));
         // A character takes at most four bytes: what exceeds this is certainly too long to show.
         let limit = self.settings.bash_max_output.saturating_mul(4);
@@ -137,10 +142,11 @@ impl Owner {
             stdout: Stream::new(stdout, limit, kept.clone()),
             stderr: Stream::new(stderr, limit, kept.with_extension("stderr.txt")),
             marks,
-            marker: &tag,
+            marker: &marker,
             timeout: request.timeout,
             cancel,
             in_background: request.in_background,
+            questions: Questions::of(dialect),
         };
         let done = job.run(held).await;
         let call = Call {

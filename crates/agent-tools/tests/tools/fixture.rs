@@ -1,5 +1,5 @@
 //! A toolbox on a directory of its own, and the waiting for conditions that its tests share.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::type_complexity)]
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ impl Fixture {
 
     pub(crate) async fn call(&self, name: &str, input: Value) -> Outcome {
         let call = self.toolbox.call(name, input, CancellationToken::new());
-        tokio::time::timeout(Duration::from_secs(60), call).await.unwrap()
+        tokio::time::timeout(Duration::from_mins(1), call).await.unwrap()
     }
 
     pub(crate) async fn bash(&self, command: &str) -> Outcome {
@@ -62,7 +62,7 @@ impl Fixture {
 
     pub(crate) async fn bash_until(&self, command: &str, cancel: CancellationToken) -> Outcome {
         let call = self.toolbox.call("Bash", json!({"command": command}), cancel);
-        tokio::time::timeout(Duration::from_secs(60), call).await.unwrap()
+        tokio::time::timeout(Duration::from_mins(1), call).await.unwrap()
     }
 
     pub(crate) async fn end(self) {
