@@ -156,7 +156,9 @@ impl Permissions {
 
     fn is_edit_inside(&self, call: Call<'_>) -> bool {
         match call.kind {
-            Kind::Edit => call.path().is_some_and(|path| self.directories.contain(path)),
+            Kind::Edit => call
+                .path()
+                .is_some_and(|path| self.directories.contain_plain(path)),
             Kind::Execute => call.command().and_then(split).is_some_and(|commands| {
                 commands.iter().all(|command| {
                     command.edits_only_inside(&self.directories) || command.is_harmless(&self.directories)
@@ -235,7 +237,11 @@ impl Permissions {
             directories: None,
             destination: Some("session".to_owned()),
         };
-        if call.kind == Kind::Edit && call.path().is_some_and(|path| self.directories.contain(path)) {
+        if call.kind == Kind::Edit
+            && call
+                .path()
+                .is_some_and(|path| self.directories.contain_plain(path))
+        {
             return vec![PermissionUpdate {
                 mode: Some("acceptEdits".to_owned()),
                 ..update("setMode")
@@ -303,6 +309,9 @@ mod tests {
             (Mode::Default, "Write", "/w/a", "ask"),
             (Mode::AcceptEdits, "Write", "/w/a", "allow"),
             (Mode::AcceptEdits, "Write", "/w/../a", "ask"),
+            (Mode::AcceptEdits, "Write", "/w/.git/hooks/pre-commit", "ask"),
+            (Mode::AcceptEdits, "Bash", "cp a .git/config", "ask"),
+            (Mode::AcceptEdits, "Write", "/w/.gitignore", "allow"),
             (Mode::AcceptEdits, "Bash", "mkdir -p a && touch a/b", "allow"),
             (Mode::AcceptEdits, "Bash", "rm -rf /", "ask"),
             (Mode::AcceptEdits, "Bash", "touch $HOME/a", "ask"),

@@ -8,7 +8,7 @@ use crate::turn::{Turn, Work};
 use futures_util::StreamExt as _;
 use std::time::Duration;
 use stream_json::{Codec, CodecError, Frame, TurnResult, User};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio_util::codec::FramedRead;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,9 @@ use uuid::Uuid;
 
 /// How long a turn may take to stop after SIGTERM.
 const TERMINATION_GRACE: Duration = Duration::from_millis(200);
+
+/// How long a session that cannot start waits for its host's first words.
+const FIRST_LINE_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
@@ -79,7 +82,7 @@ enum Then {
 }
 
 /// Runs one session until its input ends and the last turn is done, or until told to leave.
-pub async fn serve<R, W>(setup: Setup, input: R, mut output: W, signals: mpsc::Receiver<Signal>) -> Exit
+pub async fn serve<R, W>(setup: Setup, mut input: R, mut output: W, signals: mpsc::Receiver<Signal>) -> Exit
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -87,7 +90,7 @@ where
     let reads_input = setup.arguments.reads_stdin || setup.arguments.prompt.is_none();
     let started = match start(setup) {
         Ok(started) => started,
-        Err(error) => return refuse(&error, &mut output).await,
+        Err(error) => return refuse(&error, &mut input, &mut output).await,
     };
     let Started {
         session,
@@ -108,7 +111,11 @@ where
 }
 
 /// A session that cannot start: said on standard error, and to hosts that wait for a result.
-async fn refuse(error: &StartError, output: &mut (impl AsyncWrite + Unpin)) -> Exit {
+async fn refuse(
+    error: &StartError,
+    input: &mut (impl AsyncRead + Unpin),
+    output: &mut (impl AsyncWrite + Unpin),
+) -> Exit {
     let message = error.to_string();
     if error.has_result() {
         let result = TurnResult {
@@ -124,6 +131,8 @@ async fn refuse(error: &StartError, output: &mut (impl AsyncWrite + Unpin)) -> E
             let _ = output.write_all(&line).await;
             let _ = output.flush().await;
         }
+        // An SDK reports a broken pipe, and not our reason, if we are gone before it has written its first line.
+        let _ = tokio::time::timeout(FIRST_LINE_WAIT, input.read_u8()).await;
     }
     Exit {
         code: 1,

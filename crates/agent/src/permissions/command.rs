@@ -271,8 +271,8 @@ impl Subcommand {
             && !self.words.iter().any(|word| {
                 word.contains('*') || word.starts_with("--target-directory") || word.starts_with("-t")
             })
-            && paths_are_inside(&self.words[1..], directories)
-            && paths_are_inside(&self.writes, directories)
+            && paths_are_plain(&self.words[1..], directories)
+            && paths_are_plain(&self.writes, directories)
     }
 }
 
@@ -299,6 +299,13 @@ fn is_git_escape(word: &str) -> bool {
     ]
     .iter()
     .any(|option| word.starts_with(option))
+}
+
+fn paths_are_plain(words: &[String], directories: &Directories) -> bool {
+    paths_are_inside(words, directories)
+        && words
+            .iter()
+            .all(|word| word.starts_with('-') || directories.contain_plain(word))
 }
 
 /// Every word that could be a path, also behind an option's `=`, lies inside.

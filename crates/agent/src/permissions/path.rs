@@ -2,6 +2,19 @@
 
 use std::path::{Component, Path, PathBuf};
 
+/// Directories and files whose content is run or obeyed by git, shells and agents.
+const GUARDED: [&str; 9] = [
+    ".git",
+    ".claude",
+    ".bashrc",
+    ".bash_profile",
+    ".profile",
+    ".zshrc",
+    ".zprofile",
+    ".gitconfig",
+    ".mcp.json",
+];
+
 /// The working directory and those added to it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Directories {
@@ -85,10 +98,27 @@ impl Directories {
     }
 
     pub(crate) fn contain(&self, path: &str) -> bool {
+        self.inside(path).is_some()
+    }
+
+    /// Inside, and not among the files that make other programs run things: those need a yes of their own.
+    pub(crate) fn contain_plain(&self, path: &str) -> bool {
+        self.inside(path).is_some_and(|within| {
+            !within
+                .components()
+                .any(|part| GUARDED.iter().any(|name| part.as_os_str() == *name))
+        })
+    }
+
+    /// The real path as seen from the directory that holds it.
+    fn inside(&self, path: &str) -> Option<PathBuf> {
         let real = self.real(Path::new(path));
         std::iter::once(&self.working)
             .chain(&self.added)
-            .any(|directory| real.starts_with(directory.canonicalize().as_ref().unwrap_or(directory)))
+            .find_map(|directory| {
+                let directory = directory.canonicalize().unwrap_or_else(|_| directory.clone());
+                real.strip_prefix(directory).ok().map(Path::to_owned)
+            })
     }
 }
 

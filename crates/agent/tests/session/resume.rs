@@ -210,7 +210,11 @@ async fn what_cannot_be_resumed_is_an_error_for_the_host_too() {
         ),
     ] {
         let server = Server::start(vec![]).await;
-        let host = start(&place, &server, &arguments);
+        let mut host = start(&place, &server, &arguments);
+        if has_result {
+            // A session that cannot start still lets its host write its first line.
+            host.control("r", json!({"subtype":"initialize"})).await;
+        }
         let (frames, exit) = host.finish_without_closing().await;
         assert_eq!(exit.code, 1);
         assert!(exit.message.as_deref().unwrap().starts_with(message), "{exit:?}");
