@@ -1,5 +1,6 @@
 //! The role that people call: arguments, logs, and the runtime that everything asynchronous runs on.
 
+use crate::benches;
 use crate::stack::ThisProcess;
 use clap::{Parser, Subcommand};
 use cli::{Environment, Signals, Terminal};
@@ -22,6 +23,8 @@ struct Arguments {
 enum Program {
     #[command(flatten)]
     Command(cli::Command),
+    /// Measure this machine, beside what else is installed on it
+    Bench(bench::Arguments),
 }
 
 pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
@@ -40,6 +43,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
     };
     match arguments.program {
         Program::Command(command) => runtime.block_on(serve(&command)),
+        Program::Bench(arguments) => runtime.block_on(benches::run(&arguments)),
     }
 }
 
@@ -47,7 +51,7 @@ async fn serve(command: &cli::Command) -> ExitCode {
     let environment = Environment::of_process();
     let terminal = Terminal::of_process(&environment);
     match Signals::of_process() {
-        Ok(signals) => cli::main(command, &environment, &ThisProcess, terminal, signals).await,
+        Ok(signals) => cli::main(command, &environment, &ThisProcess::default(), terminal, signals).await,
         Err(error) => fail(&format!("cannot receive signals: {error}")),
     }
 }

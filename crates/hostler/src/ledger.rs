@@ -2,15 +2,35 @@
 
 use async_trait::async_trait;
 use gateway::{CallId, CallOutcome, Ended, Ledger, LedgerError, NewCall};
+use std::time::Instant;
 use store::{Closed, Outcome, Store};
+use tokio::sync::mpsc;
+
+/// When a model call was asked for, or when its answer had passed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Seen {
+    Opened(Instant),
+    Closed(Instant),
+}
+
+/// Hears of every model call as it happens: what `hostler bench` measures by.
+pub(crate) type Observer = mpsc::UnboundedSender<Seen>;
 
 pub(crate) struct StoreLedger {
     store: Store,
+    observer: Option<Observer>,
 }
 
 impl StoreLedger {
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store }
+    pub(crate) fn new(store: Store, observer: Option<Observer>) -> Self {
+        Self { store, observer }
+    }
+
+    fn tell(&self, seen: Seen) {
+        if let Some(observer) = &self.observer {
+            // Whoever stopped listening has seen enough.
+            observer.send(seen).ok();
+        }
     }
 }
 
@@ -23,6 +43,7 @@ fn refused(error: &store::Error) -> LedgerError {
 #[async_trait]
 impl Ledger for StoreLedger {
     async fn open(&self, call: &NewCall) -> Result<CallId, LedgerError> {
+        self.tell(Seen::Opened(Instant::now()));
         let call = store::NewCall {
             session: call.session_id.clone(),
             model: call.model.clone(),
@@ -38,6 +59,7 @@ impl Ledger for StoreLedger {
     }
 
     async fn close(&self, id: CallId, outcome: &CallOutcome) -> Result<(), LedgerError> {
+        self.tell(Seen::Closed(Instant::now()));
         let closed = Closed {
             outcome: match outcome.ended {
                 Ended::Completed => Outcome::Completed,

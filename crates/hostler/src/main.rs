@@ -3,6 +3,7 @@
 //! The roles that start often come first and touch nothing of the others: a guest starts in a fraction of a millisecond.
 
 mod audit;
+mod benches;
 mod command_line;
 mod ledger;
 mod network;

@@ -2,7 +2,7 @@
 //! for. Parts start in the order in which they need each other, and end in the reverse one.
 
 use crate::audit::{AuditWriter, StoreAudit};
-use crate::ledger::StoreLedger;
+use crate::ledger::{Observer, StoreLedger};
 use crate::network::HostNetwork;
 use async_trait::async_trait;
 use cli::{Running, Services, StartError, StartOptions, Upstream};
@@ -24,7 +24,10 @@ const SHUTDOWN: Duration = Duration::from_secs(40);
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 /// Starts the system in this process.
-pub(crate) struct ThisProcess;
+#[derive(Default)]
+pub(crate) struct ThisProcess {
+    pub(crate) observer: Option<Observer>,
+}
 
 #[async_trait]
 impl Services for ThisProcess {
@@ -47,7 +50,7 @@ impl Services for ThisProcess {
         let backend = backend.map_err(|error| part("sandbox backend", &error))?;
         let (audit, audit_writer) = StoreAudit::start(store.clone());
         let resolver = outbound::Resolver::system();
-        let ledger = Arc::new(StoreLedger::new(store.clone()));
+        let ledger = Arc::new(StoreLedger::new(store.clone(), self.observer.clone()));
         let network = HostNetwork {
             gateway: Gateway::new(gateway::Config::new(upstream), ledger),
             egress: Egress::new(egress::Config::default(), Arc::new(resolver), Arc::new(audit)),

@@ -51,9 +51,16 @@ impl Machine {
             pool: 0,
             limits: Limits::default(),
         };
-        let backend = tokio::task::spawn_blocking(move || LinuxBackend::start(&options)).await.unwrap().unwrap();
+        let backend = tokio::task::spawn_blocking(move || LinuxBackend::start(&options))
+            .await
+            .unwrap()
+            .unwrap();
         let report = backend.report().await.unwrap();
-        Self { backend, report, data }
+        Self {
+            backend,
+            report,
+            data,
+        }
     }
 
     pub fn enforces(&self, aspect: Aspect) -> bool {
@@ -62,17 +69,31 @@ impl Machine {
 
     /// A sandbox with the default limits and an empty workspace.
     pub async fn sandbox(&self) -> Place {
-        self.sandbox_with(Limits::default(), tempfile::tempdir().unwrap()).await
+        self.sandbox_with(Limits::default(), tempfile::tempdir().unwrap())
+            .await
     }
 
     pub async fn sandbox_with(&self, limits: Limits, workspace: TempDir) -> Place {
         let id = SandboxId::random();
-        let view = Workspace { path: workspace.path().canonicalize().unwrap(), masked: Vec::new() };
-        let spec = Spec { id: id.clone(), limits, workspace: Some(view), egress_ports: Vec::new() };
+        let view = Workspace {
+            path: workspace.path().canonicalize().unwrap(),
+            masked: Vec::new(),
+        };
+        let spec = Spec {
+            id: id.clone(),
+            limits,
+            workspace: Some(view),
+            egress_ports: Vec::new(),
+        };
         let created = self.backend.create(&spec).await.unwrap();
         let client = Client::new(created.guest_socket);
         client.wait_ready(DEADLINE).await.unwrap();
-        Place { id, client, listeners: created.listeners, workspace }
+        Place {
+            id,
+            client,
+            listeners: created.listeners,
+            workspace,
+        }
     }
 }
 
@@ -88,16 +109,24 @@ impl Place {
     }
 
     pub async fn run(&self, argv: &[&str]) -> Outcome {
-        tokio::time::timeout(DEADLINE, self.run_to_its_end(argv)).await.expect("the command takes too long")
+        tokio::time::timeout(DEADLINE, self.run_to_its_end(argv))
+            .await
+            .expect("the command takes too long")
     }
 
     async fn run_to_its_end(&self, argv: &[&str]) -> Outcome {
         let id = SandboxId::random().to_string();
-        let environment = [("PATH", "/usr/bin:/bin:/usr/sbin:/sbin"), ("HOME", "/home/agent"), ("LANG", "C.UTF-8")];
+        let environment = [
+            ("PATH", "/usr/bin:/bin:/usr/sbin:/sbin"),
+            ("HOME", "/home/agent"),
+            ("LANG", "C.UTF-8"),
+        ];
         let spawn = Spawn {
             id: id.clone(),
             argv: argv.iter().map(|&word| word.to_owned()).collect(),
-            env: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            env: environment
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
             cwd: None,
             stdio: Stdio::Pipes,
             framing: Framing::Chunks,
@@ -111,7 +140,10 @@ impl Place {
                 Payload::Output(data) => bytes.extend(data.into_bytes()),
                 Payload::Exit(exit) => {
                     self.client.remove(&id).await.ok();
-                    return Outcome { text: String::from_utf8_lossy(&bytes).into_owned(), exit };
+                    return Outcome {
+                        text: String::from_utf8_lossy(&bytes).into_owned(),
+                        exit,
+                    };
                 }
             }
         }
