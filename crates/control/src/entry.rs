@@ -19,7 +19,13 @@ pub(crate) struct Entry {
     standing: watch::Sender<Standing>,
     owner: Mutex<Option<Handle>>,
     /// A session that was made here belongs to us already and has nothing to be read back.
-    new_row: std::sync::Mutex<Option<store::Session>>,
+    created: std::sync::Mutex<Option<Created>>,
+}
+
+struct Created {
+    row: store::Session,
+    /// Stored with the first message.
+    not_stored: Option<store::NewSession>,
 }
 
 struct Handle {
@@ -29,22 +35,30 @@ struct Handle {
 }
 
 impl Entry {
-    pub(crate) fn new(row: &store::Session, is_new: bool) -> Self {
+    /// Of a session that is stored.
+    pub(crate) fn stored(row: &store::Session) -> Self {
         let terminated = row.status == SessionStatus::Terminated;
-        let standing = Standing {
-            busy: false,
-            idle: Idle {
-                terminated,
-                ..Idle::default()
-            },
-            gone: false,
+        let idle = Idle {
+            terminated,
+            ..Idle::default()
         };
         Self {
             hub: Arc::new(Hub::new(row.last_seq, terminated)),
-            standing: watch::Sender::new(standing),
+            standing: watch::Sender::new(Standing {
+                busy: false,
+                idle,
+                gone: false,
+            }),
             owner: Mutex::default(),
-            new_row: std::sync::Mutex::new(is_new.then(|| row.clone())),
+            created: std::sync::Mutex::default(),
         }
+    }
+
+    /// Of a session that was made here, and may be stored with its first message only.
+    pub(crate) fn created(row: store::Session, not_stored: Option<store::NewSession>) -> Self {
+        let mut entry = Self::stored(&row);
+        entry.created = std::sync::Mutex::new(Some(Created { row, not_stored }));
+        entry
     }
 
     /// How the session's log says that it stands.
@@ -136,15 +150,17 @@ impl Entry {
 
     /// Claims the session and reads back what its owner must know.
     async fn begin(&self, parts: &Arc<Parts>, id: &SessionId) -> Result<Begin, AccessError> {
-        let new_row = self.new_row.lock().ok().and_then(|mut row| row.take());
-        let (hub, standing) = (self.hub.clone(), self.standing.clone());
-        if let Some(row) = new_row {
-            let (queue, processes, active) = (VecDeque::new(), 0, Duration::ZERO);
+        let created = self.created.lock().ok().and_then(|mut created| created.take());
+        let (hub, standing, parts) = (self.hub.clone(), self.standing.clone(), parts.clone());
+        if let Some(Created { row, not_stored }) = created {
             let (epoch, record) = (row.epoch, Record::read(row)?);
+            let (queue, processes, active) = (VecDeque::new(), 0, Duration::ZERO);
+            let create = not_stored.map(Box::new);
             return Ok(Begin {
-                parts: parts.clone(),
+                parts,
                 record,
                 epoch,
+                create,
                 hub,
                 standing,
                 queue,
@@ -178,10 +194,12 @@ impl Entry {
         let processes = parts.store.process_count(id).await?;
         let active = summary::active(&parts.store, id).await?;
         let record = Record::read(row)?;
+        let create = None;
         Ok(Begin {
-            parts: parts.clone(),
+            parts,
             record,
             epoch,
+            create,
             hub,
             standing,
             queue,

@@ -38,6 +38,15 @@ pub enum SendError {
     Access(#[from] AccessError),
 }
 
+/// A session could not be made with its first message.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError {
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    #[error(transparent)]
+    Send(#[from] SendError),
+}
+
 /// A session cannot be reached or its data not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {

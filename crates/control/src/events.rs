@@ -33,7 +33,7 @@ pub struct EventStream {
 
 impl EventStream {
     pub(crate) fn new(session: SessionId, store: Store, hub: Arc<Hub>, after: u64) -> Self {
-        let position = hub.position_after(after);
+        let position = Position::after(after);
         Self {
             session,
             store,

@@ -24,6 +24,11 @@ pub(crate) struct Position {
 }
 
 impl Position {
+    /// Of a reader that has everything up to this event.
+    pub(crate) fn after(seq: u64) -> Self {
+        Self { seq, place: None }
+    }
+
     pub(crate) fn seq(&self) -> u64 {
         self.seq
     }
@@ -76,10 +81,6 @@ impl Hub {
             ring: Mutex::new(ring),
             places: watch::Sender::new(0),
         }
-    }
-
-    pub(crate) fn position_after(&self, seq: u64) -> Position {
-        Position { seq, place: None }
     }
 
     /// Shows items to all readers, in this order.
@@ -280,19 +281,19 @@ mod tests {
     #[test]
     fn a_reader_gets_what_is_after_its_position_in_order() {
         let hub = Hub::new(0, false);
-        let mut reader = hub.position_after(0);
+        let mut reader = Position::after(0);
         assert_eq!(read(&hub, &mut reader), " wait");
         hub.show([event(1, "a"), preview("b"), event(2, "b"), preview("c")]);
         assert_eq!(read(&hub, &mut reader), "1p2p wait");
         hub.show([event(3, "c")]);
         assert_eq!(read(&hub, &mut reader), "3 wait");
-        assert_eq!(read(&hub, &mut hub.position_after(1)), "p2p3 wait");
+        assert_eq!(read(&hub, &mut Position::after(1)), "p2p3 wait");
     }
 
     #[test]
     fn a_reader_of_what_is_only_in_the_store_is_behind_until_it_has_read_it() {
         let hub = Hub::new(5, false);
-        let mut reader = hub.position_after(2);
+        let mut reader = Position::after(2);
         assert_eq!(read(&hub, &mut reader), " behind");
         reader.seen(5);
         assert_eq!(read(&hub, &mut reader), " wait");
@@ -301,7 +302,7 @@ mod tests {
     #[test]
     fn a_reader_that_the_ring_has_left_is_behind_also_when_it_lost_only_previews() {
         let hub = Hub::new(0, false);
-        let mut reader = hub.position_after(0);
+        let mut reader = Position::after(0);
         hub.show([event(1, "a"), preview("start")]);
         assert_eq!(read(&hub, &mut reader), "1p wait");
         hub.show((0..2 * RING_ITEMS).map(|_| preview("x")));
@@ -317,8 +318,8 @@ mod tests {
         let text = "x".repeat(RING_BYTES / 4);
         hub.show((1..=10).map(|seq| event(seq, &text)));
         assert!(hub.ring().bytes <= RING_BYTES);
-        assert_eq!(read(&hub, &mut hub.position_after(9)), "10 wait");
-        assert_eq!(read(&hub, &mut hub.position_after(0)), " behind");
+        assert_eq!(read(&hub, &mut Position::after(9)), "10 wait");
+        assert_eq!(read(&hub, &mut Position::after(0)), " behind");
         hub.rest();
         assert_eq!(hub.ring().items.len(), 1);
     }
@@ -326,7 +327,7 @@ mod tests {
     #[tokio::test]
     async fn a_waiting_reader_wakes_for_items_and_for_the_end() {
         let hub = Arc::new(Hub::new(0, false));
-        let mut reader = hub.position_after(0);
+        let mut reader = Position::after(0);
         assert_eq!(read(&hub, &mut reader), " wait");
         {
             let mut waiting = std::pin::pin!(hub.changed(&reader));

@@ -25,7 +25,7 @@ mod tasks;
 mod transcript;
 mod translate;
 
-pub use error::{AccessError, CleanupFailure, CreateError, SendError, StartError};
+pub use error::{AccessError, BeginError, CleanupFailure, CreateError, SendError, StartError};
 pub use events::{EventStream, Item};
 pub use network::{Attachment, Grant, Network, NetworkError};
 pub use sessions::{Control, Idle, NewSession, Parts, Runtime};

@@ -76,7 +76,7 @@ impl Place {
                 memory_kills: 0,
             }),
             Err(error) => {
-                destroy(parts, &sandbox).await.into_iter().for_each(tell);
+                tell(&destroy(parts, &sandbox).await);
                 Err(error)
             }
         }
@@ -140,6 +140,13 @@ pub(crate) async fn destroy(parts: &Parts, sandbox: &SandboxId) -> Vec<CleanupFa
     }
 }
 
-pub(crate) fn tell(failure: CleanupFailure) {
-    tracing::warn!(sandbox = %failure.sandbox, step = failure.step, reason = failure.reason, "cleaning up failed");
+pub(crate) fn tell(failures: &[CleanupFailure]) {
+    for CleanupFailure {
+        sandbox,
+        step,
+        reason,
+    } in failures
+    {
+        tracing::warn!(%sandbox, step, reason, "cleaning up failed");
+    }
 }

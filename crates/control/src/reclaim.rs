@@ -46,7 +46,7 @@ pub(crate) async fn reclaim(parts: &Parts) -> Result<(), StartError> {
     let ended = futures_util::stream::iter(destroyed)
         .buffer_unordered(AT_ONCE)
         .for_each(|failures| {
-            failures.into_iter().for_each(place::tell);
+            place::tell(&failures);
             std::future::ready(())
         });
     let logged = async {
@@ -107,19 +107,19 @@ pub(crate) async fn cut(store: &Store, session: &Session, hub: &Hub) -> Result<(
 }
 
 fn told(tools: usize, waiting: usize) -> String {
-    let mut text =
-        "hostler was cut off while the agent was working: this turn ended, and with it the sandbox; what \
-                    the agent had changed stays with the session"
-            .to_owned();
-    if tools > 0 {
-        text.push_str(&format!("; {tools} tool calls have no result"));
-    }
-    if waiting > 0 {
-        text.push_str(&format!(
-            "; {waiting} messages wait and are delivered before the next one"
-        ));
-    }
-    text
+    let cut = "hostler was cut off while the agent was working: this turn ended, and with it the sandbox; what the \
+               agent had changed stays with the session";
+    let tools = if tools > 0 {
+        format!("; {tools} tool calls have no result")
+    } else {
+        String::new()
+    };
+    let waiting = if waiting > 0 {
+        format!("; {waiting} messages wait and are delivered before the next one")
+    } else {
+        String::new()
+    };
+    format!("{cut}{tools}{waiting}")
 }
 
 #[derive(Default)]

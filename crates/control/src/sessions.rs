@@ -4,8 +4,8 @@
 use crate::entry::Entry;
 use crate::owner::{Command, End};
 use crate::{
-    AccessError, CreateError, EventStream, Network, SendError, Settings, StartError, Summary, message, owner,
-    reclaim, record, summary,
+    AccessError, BeginError, CreateError, EventStream, Network, SendError, Settings, StartError, Summary,
+    message, owner, reclaim, record, summary,
 };
 use domain::{Cost, EventId, Limits, SessionId};
 use futures_util::future::join_all;
@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use store::Store;
+use time::OffsetDateTime;
 use tokio::sync::oneshot;
 use wire::{ContentBlock, SessionError, StopReason};
 
@@ -99,9 +100,34 @@ impl Control {
             .create_session(row)
             .await
             .map_err(CreateError::Store)?;
-        let entry = Arc::new(Entry::new(&row, true));
-        self.entries().insert(id.clone(), entry);
+        self.entries()
+            .insert(id.clone(), Arc::new(Entry::created(row, None)));
         Ok(id)
+    }
+
+    /// A new session with its first message, in one commit: neither is there without the other.
+    pub async fn begin(
+        &self,
+        new: NewSession,
+        content: Vec<ContentBlock>,
+    ) -> Result<(SessionId, EventId), BeginError> {
+        if self.shared.closing.load(Ordering::Acquire) {
+            return Err(CreateError::ShuttingDown.into());
+        }
+        message::admit(&content, self.shared.parts.settings.bounds.message_bytes)?;
+        let id = SessionId::random();
+        let row = record::row(&id, new)?;
+        let session = store::Session::new(&row, OffsetDateTime::now_utc());
+        let entry = Arc::new(Entry::created(session, Some(row)));
+        self.entries().insert(id.clone(), entry.clone());
+        let sent = self
+            .ask(&entry, &id, |reply| Command::Send { content, reply })
+            .await;
+        let sent = sent.map_err(SendError::from).flatten();
+        if sent.is_err() {
+            self.entries().remove(&id);
+        }
+        Ok((id, sent?))
     }
 
     /// Stores a message and has the agent act on it, after what it is doing and what waits already.
@@ -224,7 +250,7 @@ impl Control {
         }
         let row = self.shared.parts.store.session(id).await?;
         let idle = summary::idle(&self.shared.parts.store, &row).await?;
-        let entry = Entry::new(&row, false).with_idle(idle);
+        let entry = Entry::stored(&row).with_idle(idle);
         Ok(self
             .entries()
             .entry(id.clone())

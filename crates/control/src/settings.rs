@@ -96,14 +96,14 @@ pub struct Deadlines {
 impl Default for Deadlines {
     fn default() -> Self {
         Self {
-            start: Duration::from_secs(60),
-            initialize: Duration::from_secs(60),
+            start: Duration::from_mins(1),
+            initialize: Duration::from_mins(1),
             interrupt: Duration::from_secs(10),
             signal: Duration::from_secs(5),
             reconnect: Duration::from_secs(30),
             settle: Duration::from_secs(2),
             destroy: Duration::from_secs(30),
-            store: Duration::from_secs(60),
+            store: Duration::from_mins(1),
         }
     }
 }

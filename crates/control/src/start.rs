@@ -54,19 +54,14 @@ impl Start {
             Where::New(sandbox) => sandbox.clone(),
             Where::There(place) => place.sandbox.clone(),
         };
-        match tokio::time::timeout(deadline, self.place_and_runtime()).await {
-            Ok(started) => started,
-            Err(_) => {
-                place::destroy(&parts, &sandbox)
-                    .await
-                    .into_iter()
-                    .for_each(place::tell);
-                let reason = format!("the sandbox and the agent did not start within {deadline:?}");
-                Started {
-                    place: None,
-                    runtime: Err(reason),
-                }
-            }
+        if let Ok(started) = tokio::time::timeout(deadline, self.place_and_runtime()).await {
+            return started;
+        }
+        place::tell(&place::destroy(&parts, &sandbox).await);
+        let reason = format!("the sandbox and the agent did not start within {deadline:?}");
+        Started {
+            place: None,
+            runtime: Err(reason),
         }
     }
 

@@ -54,25 +54,23 @@ pub(crate) fn rebuild(mut events: Vec<LoggedEvent>, about: &About<'_>) -> Option
         match &logged.event.body {
             Body::UserMessage { content } => {
                 lines.close(&mut open, at);
-                lines.user(content.iter().filter_map(message::block_json).collect(), at);
+                lines.user(&blocks(content), at);
             }
             Body::AgentMessage { content } => {
-                lines.assistant(content.iter().filter_map(message::block_json).collect(), at);
+                lines.assistant(&blocks(content), at);
             }
             Body::AgentToolUse { name, input, .. } => {
                 open.insert(logged.event.id.clone());
                 let name = translate::runtime_tool_name(name);
                 let block = json!({"type": "tool_use", "id": logged.event.id, "name": name, "input": input});
-                lines.assistant(vec![block], at);
+                lines.assistant(&[block], at);
             }
             Body::AgentToolResult {
                 tool_use_id,
                 content,
                 is_error,
-            } => {
-                if open.remove(tool_use_id) {
-                    lines.result(tool_use_id, content.as_deref().unwrap_or_default(), *is_error, at);
-                }
+            } if open.remove(tool_use_id) => {
+                lines.result(tool_use_id, content.as_deref().unwrap_or_default(), *is_error, at);
             }
             _ => {}
         }
@@ -80,7 +78,7 @@ pub(crate) fn rebuild(mut events: Vec<LoggedEvent>, about: &About<'_>) -> Option
     let last = events.last()?.created_at;
     lines.close(&mut open, last);
     if let Some(note) = about.note {
-        lines.user(vec![json!({"type": "text", "text": note})], last);
+        lines.user(&[json!({"type": "text", "text": note})], last);
     }
     Some(lines.text)
 }
@@ -101,6 +99,11 @@ fn beginning(events: &[LoggedEvent]) -> usize {
     first
 }
 
+/// What of a content a model can be given.
+fn blocks(content: &[ContentBlock]) -> Vec<Value> {
+    content.iter().filter_map(message::block_json).collect()
+}
+
 struct Lines<'a> {
     about: &'a About<'a>,
     parent: Option<String>,
@@ -108,26 +111,25 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    fn user(&mut self, content: Vec<Value>, at: OffsetDateTime) {
-        self.line("user", json!({"role": "user", "content": content}), at);
+    fn user(&mut self, content: &[Value], at: OffsetDateTime) {
+        self.line("user", &json!({"role": "user", "content": content}), at);
     }
 
-    fn assistant(&mut self, content: Vec<Value>, at: OffsetDateTime) {
+    fn assistant(&mut self, content: &[Value], at: OffsetDateTime) {
         let message = json!({
             "id": format!("msg_{}", Uuid::new_v4().simple()), "type": "message", "role": "assistant",
             "model": self.about.model, "content": content, "stop_reason": null, "stop_sequence": null,
             "usage": {"input_tokens": 0, "output_tokens": 0},
         });
-        self.line("assistant", message, at);
+        self.line("assistant", &message, at);
     }
 
     fn result(&mut self, id: &EventId, content: &[ContentBlock], is_error: Option<bool>, at: OffsetDateTime) {
-        let content: Vec<Value> = content.iter().filter_map(message::block_json).collect();
-        let mut block = json!({"type": "tool_result", "tool_use_id": id, "content": content});
+        let mut block = json!({"type": "tool_result", "tool_use_id": id, "content": blocks(content)});
         if is_error == Some(true) {
             block["is_error"] = true.into();
         }
-        self.user(vec![block], at);
+        self.user(&[block], at);
     }
 
     /// Gives calls without a result the result that they were interrupted.
@@ -144,7 +146,7 @@ impl Lines<'_> {
         }
     }
 
-    fn line(&mut self, kind: &str, message: Value, at: OffsetDateTime) {
+    fn line(&mut self, kind: &str, message: &Value, at: OffsetDateTime) {
         let uuid = Uuid::new_v4().to_string();
         let line = json!({
             "type": kind, "uuid": uuid, "parentUuid": self.parent, "sessionId": self.about.conversation,

@@ -69,7 +69,7 @@ const DISK_FULL: [&str; 2] = ["13", "4874"];
 pub(crate) fn is_disk_full(error: &sqlx::Error) -> bool {
     error
         .as_database_error()
-        .and_then(|error| error.code())
+        .and_then(sqlx::error::DatabaseError::code)
         .is_some_and(|code| DISK_FULL.contains(&&*code))
 }
 

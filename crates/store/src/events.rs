@@ -5,7 +5,7 @@
 
 use crate::moment::{from_micros, now, to_micros};
 use crate::sandboxes::{self, SandboxChange};
-use crate::sessions::check_epoch;
+use crate::sessions::{self, NewSession, Session, check_epoch};
 use crate::{Error, Store};
 use domain::{SessionId, SessionStatus};
 use futures_util::TryStreamExt;
@@ -36,6 +36,8 @@ pub struct Append {
     pub status: Option<SessionStatus>,
     /// Numbers of queued events that are acted on from now.
     pub processed: Vec<u64>,
+    /// The session itself, if this is its first append and it is not stored yet.
+    pub create: Option<Box<NewSession>>,
     pub sandbox: Vec<SandboxChange>,
     /// A process that is about to be started; its name must be new in the session.
     pub process: Option<String>,
@@ -61,6 +63,7 @@ impl Append {
             lines: None,
             status: None,
             processed: Vec::new(),
+            create: None,
             sandbox: Vec::new(),
             process: None,
         }
@@ -101,8 +104,16 @@ pub struct Query<'a> {
 impl Store {
     pub async fn append(&self, append: Append) -> Result<Appended, Error> {
         let encoded = encode_all(append.events.iter().map(|new| &new.event))?;
-        self.write(move |connection| Box::pin(insert_all(connection, append, encoded)))
-            .await
+        let instance = self.instance().id().to_string();
+        self.write(move |connection| {
+            Box::pin(async move {
+                if let Some(new) = &append.create {
+                    sessions::insert(connection, &Session::new(new, now()), &instance).await?;
+                }
+                insert_all(connection, append, encoded).await
+            })
+        })
+        .await
     }
 
     /// Events in the order of the log. The answer may be shorter than the limit; only an empty one is the end.

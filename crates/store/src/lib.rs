@@ -1,5 +1,5 @@
-//! The store of one data directory: SQLite with the sessions, their event logs, sandboxes, model calls and egress
-//! decisions.
+//! The store of one data directory: an `SQLite` file with the sessions, their event logs, sandboxes, model calls and
+//! egress decisions.
 //!
 //! Whatever a method has answered `Ok` to is on the disk. There is one writer, which puts what waits for it into one
 //! commit; readers never wait for it. A session's log takes an append only from its present owner, told by the epoch.

@@ -49,31 +49,45 @@ pub struct Session {
     pub updated_at: OffsetDateTime,
 }
 
-impl Store {
-    /// A new idle session without events, owned by this instance with epoch 1.
-    pub async fn create_session(&self, new: NewSession) -> Result<Session, Error> {
-        let instance = self.instance().id().to_string();
-        let created_at = now();
-        let session = Session {
-            id: new.id,
+impl Session {
+    /// As it is when it is stored: idle, with epoch 1 and an empty log.
+    pub fn new(new: &NewSession, created_at: OffsetDateTime) -> Self {
+        let NewSession {
+            id,
+            title,
+            workspace,
+            model,
+            limits,
+            egress_rules,
+            settings,
+        } = new.clone();
+        Self {
+            id,
             status: SessionStatus::Idle,
-            title: new.title,
-            workspace: new.workspace,
-            model: new.model,
-            limits: new.limits,
-            egress_rules: new.egress_rules,
-            settings: new.settings,
+            title,
+            workspace,
+            model,
+            limits,
+            egress_rules,
+            settings,
             sandbox: None,
             view_started_at: None,
             epoch: 1,
             last_seq: 0,
             created_at,
             updated_at: created_at,
-        };
-        let limits = json(&session.limits, "limits")?;
+        }
+    }
+}
+
+impl Store {
+    /// A new idle session without events, owned by this instance with epoch 1.
+    pub async fn create_session(&self, new: NewSession) -> Result<Session, Error> {
+        let instance = self.instance().id().to_string();
+        let session = Session::new(&new, now());
         self.write(move |connection| {
             Box::pin(async move {
-                insert(connection, &session, &instance, limits).await?;
+                insert(connection, &session, &instance).await?;
                 Ok(session)
             })
         })
@@ -197,12 +211,12 @@ impl Store {
     }
 }
 
-async fn insert(
+pub(crate) async fn insert(
     connection: &mut SqliteConnection,
     session: &Session,
     instance: &str,
-    limits: String,
 ) -> Result<(), Error> {
+    let limits = json(&session.limits, "limits")?;
     sqlx::query(
         "INSERT INTO sessions (id, status, title, workspace_path, model, limits, egress_rules, settings, \
          instance_id, epoch, last_seq, created_at, updated_at) \

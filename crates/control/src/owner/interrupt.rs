@@ -135,7 +135,7 @@ impl Owner {
             running.cut(&mut batch);
         }
         self.flush(batch).await?;
-        self.leave_place().await.into_iter().for_each(place::tell);
+        place::tell(&self.leave_place().await);
         let mut conclusion = Conclusion::broken(
             "the agent could not be interrupted, so its sandbox was ended: what it changed stays, and the next message \
              starts a new sandbox",

@@ -52,6 +52,7 @@ impl Owner {
     /// The batch as an append, with the lines that it came from.
     pub(super) fn append(&self, batch: &Batch) -> Append {
         let mut append = Append::new(self.record.row.id.clone(), self.epoch, []);
+        append.create.clone_from(&self.create);
         append.events.clone_from(&batch.events);
         append.status = batch
             .events
@@ -109,6 +110,7 @@ impl Owner {
 
     /// What follows from an append that is on the disk.
     pub(super) fn stored(&mut self, append: &Append, appended: Appended, batch: Batch) {
+        self.create = None;
         if let (Some(place), Some(SandboxChange::State { to, .. })) = (&mut self.place, append.sandbox.last())
         {
             place.state = *to;
@@ -148,7 +150,7 @@ impl Owner {
         tracing::error!(%session, %error, "the session's log cannot be written: its agent is stopped");
         // What is another owner's now is left to it.
         if !matches!(error, store::Error::Fenced { .. }) {
-            self.leave_place().await.into_iter().for_each(crate::place::tell);
+            crate::place::tell(&self.leave_place().await);
         }
     }
 }

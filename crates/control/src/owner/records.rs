@@ -123,7 +123,7 @@ impl Owner {
         if let Work::Running(running) = std::mem::replace(&mut self.work, Work::Nothing)
             && !running.runtime.remove().await
         {
-            self.leave_place().await.into_iter().for_each(place::tell);
+            place::tell(&self.leave_place().await);
         }
         self.end_turn(Batch::default(), Ended::As(conclusion)).await
     }
@@ -151,7 +151,7 @@ impl Owner {
                 error.message
             );
         }
-        self.leave_place().await.into_iter().for_each(place::tell);
+        place::tell(&self.leave_place().await);
         self.end_turn(Batch::default(), Ended::As(conclusion)).await
     }
 }

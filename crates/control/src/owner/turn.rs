@@ -230,10 +230,7 @@ impl Owner {
         let started = match started {
             Ok(started) => started,
             Err(failed) => {
-                place::destroy(&self.parts, &sandbox)
-                    .await
-                    .into_iter()
-                    .for_each(place::tell);
+                place::tell(&place::destroy(&self.parts, &sandbox).await);
                 Started {
                     place: None,
                     runtime: Err(failed.to_string()),
@@ -258,7 +255,7 @@ impl Owner {
                 Ok(())
             }
             Err(reason) => {
-                self.leave_place().await.into_iter().for_each(place::tell);
+                place::tell(&self.leave_place().await);
                 self.end_turn(Batch::default(), Ended::As(Conclusion::broken(reason)))
                     .await
             }
@@ -342,13 +339,12 @@ impl Owner {
         };
         if kills > 0 {
             let told = out_of_memory(kills, self.record.row.limits.memory_bytes);
-            match &mut conclusion.error {
-                Some(error) => error.message = format!("{told}. {}", error.message),
+            if let Some(error) = &mut conclusion.error {
+                error.message = format!("{told}. {}", error.message);
+            } else {
                 // The agent went on without what was killed.
-                None => {
-                    let kind = SessionErrorType::UnknownError;
-                    conclusion.error = Some(SessionError::new(kind, told, RetryStatus::Retrying));
-                }
+                let kind = SessionErrorType::UnknownError;
+                conclusion.error = Some(SessionError::new(kind, told, RetryStatus::Retrying));
             }
         }
         conclusion

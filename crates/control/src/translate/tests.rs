@@ -1,5 +1,5 @@
 //! Frames in, events out: tables.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value, clippy::too_many_lines)]
 
 use super::*;
 use serde_json::{Value, json};

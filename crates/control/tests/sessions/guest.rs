@@ -221,14 +221,14 @@ impl Guest {
             ("POST", ["processes", id, "ack"]) => {
                 let ack: Ack = serde_json::from_slice(&body).unwrap();
                 self.with(id, |process| {
-                    process.acknowledged = process.acknowledged.max(ack.seq)
+                    process.acknowledged = process.acknowledged.max(ack.seq);
                 })
             }
             ("POST", ["processes", id, "signal"]) => {
                 let signal: Signal = serde_json::from_slice(&body).unwrap();
                 self.state().signals.push(signal.signal);
                 self.with(id, |process| {
-                    drop(process.input.send(Line::Signal(signal.signal)))
+                    drop(process.input.send(Line::Signal(signal.signal)));
                 })
             }
             ("DELETE", ["processes", id]) => {

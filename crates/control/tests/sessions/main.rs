@@ -1,6 +1,7 @@
 //! Sessions from their first message to their end, with a guest that plays a scripted runtime.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod disk_full;
 mod endings;
 mod failures;
 mod guest;

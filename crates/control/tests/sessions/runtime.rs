@@ -68,12 +68,8 @@ async fn play(gate: Gate, mut lines: mpsc::UnboundedReceiver<Line>, output: Outp
             Line::Json(line) => {
                 agent.gate.lines_in.lock().unwrap().push(line.clone());
                 match line["type"].as_str().unwrap() {
-                    "control_request" => agent.success(&line, json!({})),
-                    "user" => {
-                        if agent.turn(&text_of(&line), &mut lines).await.is_break() {
-                            return;
-                        }
-                    }
+                    "control_request" => agent.success(&line, &json!({})),
+                    "user" if agent.turn(&text_of(&line), &mut lines).await.is_break() => return,
                     _ => {}
                 }
             }
@@ -87,7 +83,7 @@ impl Agent {
         self.output.line(frame.to_string());
     }
 
-    fn success(&self, request: &Value, response: Value) {
+    fn success(&self, request: &Value, response: &Value) {
         let id = &request["request_id"];
         self.frame(&json!({"type":"control_response",
             "response":{"subtype":"success","request_id":id,"response":response}}));
@@ -138,7 +134,7 @@ impl Agent {
     /// A model call that says something, with its stream.
     fn say(&self, text: &str) {
         let event = |event: Value| {
-            self.frame(&json!({"type":"stream_event","event":event,"uuid":"u","session_id":"s"}))
+            self.frame(&json!({"type":"stream_event","event":event,"uuid":"u","session_id":"s"}));
         };
         event(json!({"type":"message_start","message":{"usage":{"input_tokens":10,"output_tokens":1}}}));
         event(json!({"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}));
@@ -189,12 +185,11 @@ impl Agent {
         loop {
             match lines.recv().await {
                 Some(Line::Json(line)) if line["request"]["subtype"] == "interrupt" && !deaf => {
-                    self.success(&line, json!({"still_queued":[]}));
+                    self.success(&line, &json!({"still_queued":[]}));
                     return self.fails("error_during_execution", "interrupted");
                 }
-                Some(Line::Json(_)) => {}
                 // SIGTERM alone does not impress it.
-                Some(Line::Signal(15)) => {}
+                Some(Line::Json(_) | Line::Signal(15)) => {}
                 Some(Line::Signal(signal)) => {
                     self.output.exit(Exit::Signal(signal));
                     return std::ops::ControlFlow::Break(());

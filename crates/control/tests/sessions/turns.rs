@@ -308,3 +308,24 @@ async fn the_sandbox_s_state_and_view_are_recorded() {
             .contains(&"thread_context_compacted".to_owned())
     );
 }
+
+#[tokio::test]
+async fn a_session_begins_with_its_first_message_or_not_at_all() {
+    let stage = Stage::new().await;
+    let empty = stage.control.begin(new_session(), Vec::new()).await;
+    assert!(matches!(empty, Err(control::BeginError::Send(SendError::Empty))));
+    assert!(stage.control.sessions().await.unwrap().is_empty());
+    let text = vec![ContentBlock::text("say:hello")];
+    let (id, sent) = stage.control.begin(new_session(), text).await.unwrap();
+    assert_eq!(stage.idle(&id).await.error, None);
+    let log = stage.log(&id).await;
+    assert_eq!(
+        (
+            log[0].event.id.clone(),
+            stage.control.sessions().await.unwrap().len()
+        ),
+        (sent, 1)
+    );
+    stage.turn(&id, "say:again").await;
+    assert!(stage.told(&id).await.contains(&"agent(again)".to_owned()));
+}
