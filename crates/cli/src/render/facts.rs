@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn the_sandbox_is_described_in_a_line() {
-        let rules = Rules::parse(["pypi.org", "*.example.com:8443"]).unwrap();
+        let rules = Rules::parse(["example.org", "*.example.com:8443"]).unwrap();
         let limits = Limits {
             cpu_millis: 1500,
             memory_bytes: 3 << 29,
@@ -98,7 +98,7 @@ mod tests {
         };
         assert_eq!(
             sandbox_line(&limits, &rules),
-            "sandbox: 1.5 CPU, 1.5 GiB memory, 5 GiB disk, 512 processes; network: the model, pypi.org, *.example.com:8443"
+            "sandbox: 1.5 CPU, 1.5 GiB memory, 5 GiB disk, 512 processes; network: the model, example.org, *.example.com:8443"
         );
         assert!(sandbox_line(&Limits::default(), &Rules::none()).ends_with("network: the model"));
     }

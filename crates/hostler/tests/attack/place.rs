@@ -9,7 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// Longer than any attack needs; a command that takes longer has failed.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A backend with a data directory of its own. Everything is gone when it is dropped.
 pub struct Machine {
