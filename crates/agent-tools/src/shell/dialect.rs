@@ -3,8 +3,11 @@
 //! The shell is interactive, without a terminal: an interrupt then throws it back to its next input line instead of
 //! ending it, so the status line after a command is always reached. The command travels in single quotes as one
 //! argument of `eval`; no text can leave the quotes, and what `eval` cannot parse is an error of `eval` alone.
+//! SIGTERM is trapped to interrupt the shell itself: unlike SIGINT it is not forgotten while a program runs that outlives
+//! the interrupt, so nothing that follows that program is begun.
 //! Words of ours carry a backslash or `builtin`, so that aliases and functions of the same name do not catch them.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// Carries the call's tag in the environment of what the call starts.
@@ -36,7 +39,7 @@ impl Dialect {
     pub(crate) fn opening(self, state: &Path, restore: bool) -> String {
         let state = quoted(state.as_os_str().as_encoded_bytes());
         match self {
-            Self::Posix => "PS1= PS2=\ntrap 'exit 143' TERM\n".to_owned(),
+            Self::Posix => "PS1= PS2=\ntrap 'kill -INT $$' TERM\n".to_owned(),
             Self::Bash => {
                 let restored = if restore {
                     format!("builtin . {state} 2>/dev/null\n")
@@ -48,7 +51,7 @@ impl Dialect {
                      __hostler_keep() {{ {{ builtin declare -p; builtin declare -f; builtin alias -p; builtin shopt -p; \
                      builtin set +o; builtin trap -p; builtin umask -p; builtin printf 'builtin cd -- %q\\n' \"$PWD\"; \
                      builtin printf '{COMPLETE}\\n'; }} >|{state} 2>/dev/null; }}\n\
-                     {restored}builtin trap __hostler_keep EXIT\nbuiltin trap 'builtin exit 143' TERM\n"
+                     {restored}builtin trap __hostler_keep EXIT\nbuiltin trap 'builtin kill -INT $$' TERM\n"
                 )
             }
         }
@@ -60,7 +63,7 @@ impl Dialect {
         let mut lines = format!("{prefix}export {TAG_VARIABLE}={}\n", call.tag).into_bytes();
         let stdout = quoted(call.stdout.as_os_str().as_encoded_bytes());
         let stderr = quoted(call.stderr.as_os_str().as_encoded_bytes());
-        let command = quoted(call.command.as_bytes());
+        let command = quoted(self.grouped(call.command).as_bytes());
         let eval = self.eval();
         if call.in_background {
             let status = format!("{prefix}printf \"\\n[exit code %s]\\n\" \"$?\"");
@@ -79,6 +82,18 @@ impl Dialect {
     /// Asks for the status line; harmless when asked twice.
     pub(crate) fn status(self, marker: &str) -> Vec<u8> {
         format!("{}printf '\\n{marker} %s\\n' \"$?\"\n", self.prefix()).into_bytes()
+    }
+
+    /// An interactive bash goes on with the next line after an error that ends a script, such as an unset variable
+    /// under `set -u`. As one group the lines are given up together.
+    fn grouped(self, command: &str) -> Cow<'_, str> {
+        let is_code = |line: &str| !line.trim_start().is_empty() && !line.trim_start().starts_with('#');
+        if self == Self::Bash && command.trim_end().contains('\n') && command.lines().any(is_code) {
+            // The empty line ends what a last backslash would join.
+            Cow::Owned(format!("{{\n{command}\n\n}}"))
+        } else {
+            Cow::Borrowed(command)
+        }
     }
 
     /// In other shells an error of `eval` itself would end more than the `eval`, but for `command`.
@@ -142,6 +157,20 @@ mod tests {
             ("$x`y`\\\n", "'$x`y`\\\n'"),
         ] {
             assert_eq!(quoted(text.as_bytes()), expected);
+        }
+    }
+
+    #[test]
+    fn only_lines_of_code_are_grouped() {
+        for (command, grouped) in [
+            ("a; b", false),
+            ("a\n", false),
+            ("a\nb", true),
+            ("# a\n\n  # b", false),
+            ("cat <<X\n# x\nX", true),
+        ] {
+            assert_eq!(Dialect::Bash.grouped(command) != command, grouped, "{command:?}");
+            assert_eq!(Dialect::Posix.grouped(command), command);
         }
     }
 

@@ -1,10 +1,11 @@
 //! Ends what a call started, and brings the shell back to its next line.
 //!
 //! ```text
-//!  0 s      SIGINT   to the shell, every other turn, and once to each process of the call
-//!  0.4 s    SIGTERM  once to each; the shell, if it has not come back, exits and leaves its state to a new one
-//!  1.2 s    SIGKILL  to each
-//!  2.2 s    SIGKILL  to the shell, if it has not come back
+//!  0 s      SIGTERM to the shell, which gives up its command as soon as no program of it runs, then SIGINT in turns;
+//!           SIGINT once to each process of the call
+//!  0.4 s    SIGTERM once to each process
+//!  1.2 s    SIGKILL to each
+//!  2.2 s    SIGKILL to the shell, if it has not come back
 //!  5 s      given up
 //! ```
 
@@ -79,17 +80,16 @@ impl Stop {
             processes::signal(shell, Signal::KILL);
             return;
         }
-        if elapsed > TERMINATE_AFTER && self.told.insert(shell, Signal::TERM).is_none() {
-            processes::signal(shell, Signal::TERM);
-        }
         if elapsed < TURN * self.turns {
             return;
         }
-        if self.turns.is_multiple_of(2) {
-            processes::signal(shell, Signal::INT);
-        } else {
-            let question = session.dialect.status(marker);
-            session.send(&question);
+        match self.turns {
+            0 => processes::signal(shell, Signal::TERM),
+            turn if turn.is_multiple_of(2) => processes::signal(shell, Signal::INT),
+            _ => {
+                let question = session.dialect.status(marker);
+                session.send(&question);
+            }
         }
         self.turns += 1;
     }

@@ -43,8 +43,8 @@ async fn every_hostile_command_leaves_a_shell_that_answers() {
         ("cat <<'X'\n$x 'a'\nX", &["$x 'a'"], false),
         (
             "cat <<X\nno end of the heredoc",
-            &["no end of the heredoc"],
-            false,
+            &["Exit code 2", "here-document"],
+            true,
         ),
         ("printf 'no newline'", &["no newline"], false),
         ("read line; echo \"status $?\"; cat", &["status 1"], false),
@@ -202,7 +202,9 @@ async fn stdout_and_stderr_come_apart() {
 #[tokio::test]
 async fn a_timeout_ends_everything_the_call_started_and_nothing_else() {
     let fixture = Fixture::new();
-    fixture.bash("x=1; sleep 301 & sleep 302 & echo ok").await;
+    fixture
+        .bash("mkfifo fifo; x=1; sleep 301 & sleep 302 & echo ok")
+        .await;
     for (marker, command) in [
         ("311", "sleep 311; echo next"),
         ("312", "sleep 312 | cat | cat"),
@@ -214,6 +216,7 @@ async fn a_timeout_ends_everything_the_call_started_and_nothing_else() {
         ("320", "while true; do sleep 320; done"),
         ("321", "while :; do :; done"),
         ("322", "( (exec setsid sleep 322 >/dev/null 2>&1) & ) ; sleep 322"),
+        ("324", "exec 7<>fifo; read line <&7; sleep 324; echo next"),
         ("323", "sleep 323 & while :; do :; done"),
     ] {
         let begun = Instant::now();
@@ -263,28 +266,54 @@ async fn a_shell_that_ignores_every_polite_signal_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_program_that_survives_an_interrupt_is_terminated_and_the_state_handed_on() {
+async fn nothing_is_begun_after_a_program_that_survives_the_interrupt() {
     let fixture = Fixture::new();
-    fixture.bash("x=1").await;
-    let command = "python3 -c 'import signal,time\nsignal.signal(2, lambda *_: None)\nwhile True: time.sleep(337)'; touch next";
-    let outcome = fixture
-        .bash_with(json!({"command": command, "timeout": 300}))
-        .await;
-    assert!(text(&outcome).starts_with("Exit code 143"), "{outcome:?}");
-    assert!(!fixture.path().join("next").exists());
-    assert_eq!(text(&fixture.bash("echo $x").await), "1");
-    let command = "bash -c 'trap \"\" INT TERM; while :; do sleep 338; done'; touch next";
-    fixture
-        .bash_with(json!({"command": command, "timeout": 150}))
-        .await;
+    fixture.bash("x=1; sleep 336 & echo ok").await;
+    for (ready, program) in [
+        ("trap 'exit 0' INT", "while :; do sleep 337; done"),
+        ("trap '' INT", "while :; do sleep 338; done"),
+        ("trap '' INT TERM", "while :; do sleep 339; done"),
+        ("trap 'echo no' INT TERM", "while :; do :; done"),
+    ] {
+        let command = format!("bash -c \"{ready}; touch ready; {program}\"; touch next\ntouch next");
+        let cancel = CancellationToken::new();
+        let interrupt = async {
+            fixture::until(|| fixture.path().join("ready").exists()).await;
+            cancel.cancel();
+        };
+        let (outcome, ()) = tokio::join!(fixture.bash_until(&command, cancel.clone()), interrupt);
+        assert_eq!(outcome.result["interrupted"], json!(true), "{ready}: {outcome:?}");
+        assert!(!fixture.path().join("next").exists(), "{ready}");
+        let outcome = fixture.bash("rm ready; echo $x; jobs").await;
+        assert!(
+            text(&outcome).starts_with("1\n") && text(&outcome).contains("sleep 336"),
+            "{ready}: {outcome:?}"
+        );
+    }
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn an_error_that_ends_a_script_ends_a_command_of_several_lines() {
+    let fixture = Fixture::new();
+    for command in [
+        "set -u\necho $undefined_variable\necho next",
+        "echo ${undefined_variable:?}\necho next",
+        "echo $((1/0))\necho next",
+        "set -e\nfalse\necho next",
+    ] {
+        let outcome = fixture.bash(command).await;
+        assert!(
+            outcome.is_error && !text(&outcome).contains("next"),
+            "{command:?}: {outcome:?}"
+        );
+        fixture.bash("set +u +e").await;
+    }
     assert_eq!(
-        (
-            fixture::running("sleep 338"),
-            fixture.path().join("next").exists()
-        ),
-        (0, false)
+        text(&fixture.bash("# a\n\n# b").await),
+        "(Bash completed with no output)"
     );
-    assert_eq!(text(&fixture.bash("echo $x").await), "1");
+    assert_eq!(text(&fixture.bash("echo a\necho b \\").await), "a\nb");
     fixture.end().await;
 }
 
