@@ -35,11 +35,13 @@ impl Services for ThisProcess {
         let instance = Instance::open(&options.data)?;
         let data = instance.directory().to_owned();
         let (upstream, simulated) = upstream(&options.upstream).await?;
+        let pool = u32::try_from(options.pool).unwrap_or(u32::MAX);
         let backend_options = Options {
             program: std::env::current_exe().map_err(|error| part("program", &error))?,
             data: data.clone(),
             instance: instance.id().clone(),
-            pool: u32::try_from(options.pool).unwrap_or(u32::MAX),
+            shells: pool,
+            disks: pool,
             limits: Limits::default(),
         };
         // The jailer looks at the machine while the database opens.

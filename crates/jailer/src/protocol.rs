@@ -26,9 +26,11 @@ pub struct Hello {
     pub data: PathBuf,
     /// The root of the `host` image, absolute.
     pub image: PathBuf,
-    /// Shells and disks to keep ready.
-    pub pool: u32,
-    /// The limits that shells are made with ahead of demand.
+    /// Shells to keep ready.
+    pub shells: u32,
+    /// Disks to keep ready.
+    pub disks: u32,
+    /// The limits that both are made with ahead of demand.
     pub limits: Limits,
 }
 

@@ -59,7 +59,7 @@ pub fn check_hello(hello: &Hello) -> Result<(), StepError> {
     if !is_plain(&hello.data) || !is_plain(&hello.image) {
         return wrong("paths must be absolute");
     }
-    if hello.pool > MOST_POOL {
+    if hello.shells.max(hello.disks) > MOST_POOL {
         return wrong("pool");
     }
     Ok(())

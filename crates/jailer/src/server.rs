@@ -13,6 +13,7 @@ mod requests;
 use crate::channel::{self, ChannelError};
 use crate::claim::{Claim, Purpose};
 use crate::error::{During as _, StepError};
+use crate::machine::DiskMeans;
 use crate::protocol::{Envelope, Hello, Request, VERSION, Welcome};
 use crate::shells::Shell;
 use crate::sys::{self, Child};
@@ -197,26 +198,30 @@ impl Server {
     }
 
     fn pool_is_short(&self) -> bool {
-        self.ready.len() + self.preparing.len() < self.waiting.len() + self.hello.pool as usize
-            || self.workshop.disks.spares() < self.hello.pool as usize
-                && self.workshop.machine.disk == crate::machine::DiskMeans::Loop
+        self.shells_are_short() || self.disks_are_short()
     }
 
-    /// One shell or one disk at a time, so that a request never waits for more.
+    fn shells_are_short(&self) -> bool {
+        self.ready.len() + self.preparing.len() < self.waiting.len() + self.hello.shells as usize
+    }
+
+    fn disks_are_short(&self) -> bool {
+        self.workshop.machine.disk == DiskMeans::Loop
+            && self.workshop.disks.spares() < self.hello.disks as usize
+    }
+
+    /// One shell or one disk at a time, so that a request never waits for more. What cannot be made ahead of demand will
+    /// say why when it is asked for.
     fn fill_pool(&mut self) {
-        if !self.pool_is_short() {
-            return;
-        }
-        let made = if self.ready.len() + self.preparing.len() < self.hello.pool as usize {
-            self.start_shell()
-        } else {
-            self.workshop
-                .disks
-                .make_spare(&self.workshop.rooms, self.hello.limits.disk_bytes)
-        };
-        if made.is_err() {
-            // What cannot be made ahead of demand will say why when it is asked for.
-            self.hello.pool = 0;
+        if self.shells_are_short() {
+            if self.start_shell().is_err() {
+                self.hello.shells = 0;
+            }
+        } else if self.disks_are_short() {
+            let bytes = self.hello.limits.disk_bytes;
+            if self.workshop.disks.make_spare(&self.workshop.rooms, bytes).is_err() {
+                self.hello.disks = 0;
+            }
         }
     }
 

@@ -26,8 +26,10 @@ pub struct Options {
     /// The data directory, locked by the caller.
     pub data: PathBuf,
     pub instance: InstanceId,
-    /// Shells and disks to keep ready for the next sandbox.
-    pub pool: u32,
+    /// Shells to keep ready for the next sandbox.
+    pub shells: u32,
+    /// Disks to keep ready for the next sandbox.
+    pub disks: u32,
     /// What they are made for.
     pub limits: Limits,
 }
@@ -66,7 +68,8 @@ impl LinuxBackend {
             instance: options.instance.to_string(),
             data: path.clone(),
             image: image.root,
-            pool: options.pool,
+            shells: options.shells,
+            disks: options.disks,
             limits: limits(&options.limits),
         };
         let (jailer, welcome) = JailerProcess::start(&options.program, &hello)?;

@@ -4,4 +4,10 @@
 //! backend's report says so.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+mod calls;
+mod files_of_the_host;
+mod keys;
+mod names;
+mod network;
 mod place;
+mod product;

@@ -48,7 +48,8 @@ impl Machine {
             program: env!("CARGO_BIN_EXE_hostler").into(),
             data: data.path().canonicalize().unwrap(),
             instance: InstanceId::random(),
-            pool: 0,
+            shells: 0,
+            disks: 0,
             limits: Limits::default(),
         };
         let backend = tokio::task::spawn_blocking(move || LinuxBackend::start(&options))

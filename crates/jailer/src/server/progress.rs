@@ -50,7 +50,7 @@ impl Server {
     pub(super) fn shell_failed(&mut self, shell: Shell, error: &StepError) -> Result<(), JailerError> {
         self.workshop.end_shell(shell);
         let Some(waiting) = self.waiting.pop_front() else {
-            self.hello.pool = 0;
+            self.hello.shells = 0;
             return Ok(());
         };
         self.reply(waiting.number, &failed(FailureKind::Step, error), &[])
