@@ -47,8 +47,15 @@ impl Runtime {
         spawn: Spawn,
         lines: Vec<Vec<u8>>,
         lifeline: Lifeline,
-    ) -> Result<Self, ClientError> {
-        client.spawn(&spawn).await?;
+    ) -> Result<Self, String> {
+        let mut attempts = Attempts::new(lifeline.clone());
+        // Asked again after a lost answer, the guest finds the process that is there.
+        while let Err(error) = client.spawn(&spawn).await {
+            if !error.is_retryable() {
+                return Err(error.to_string());
+            }
+            attempts.failed(&error).await?;
+        }
         let process = spawn.id;
         let output = Output::start(client.clone(), process.clone(), lifeline.clone());
         let input = Input::start(client.clone(), process.clone(), lifeline, output.reporter());

@@ -173,6 +173,19 @@ async fn lines_come_once_over_connections_that_break() {
 }
 
 #[tokio::test]
+async fn a_runtime_whose_start_was_not_answered_is_found_and_not_started_twice() {
+    let stage = Stage::new().await;
+    let id = stage.session().await;
+    stage.turn(&id, "exit:1").await;
+    let guest = stage.machine.guest();
+    guest.lose_spawn_answer();
+    assert_eq!(stage.turn(&id, "say:there").await.error, None);
+    let names: Vec<String> = guest.spawned().into_iter().map(|spawn| spawn.id).collect();
+    assert_eq!(names, ["runtime-1", "runtime-2"]);
+    assert_eq!(stage.gate.messages(), ["exit:1", "say:there"]);
+}
+
+#[tokio::test]
 async fn a_guest_that_stays_away_loses_its_sandbox_and_the_next_message_gets_a_new_one() {
     let stage = Stage::new().await;
     let id = stage.session().await;

@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
@@ -34,6 +35,8 @@ struct Inner {
     tasks: Mutex<JoinSet<()>>,
     connections: Mutex<Vec<AbortHandle>>,
     server: Mutex<Option<AbortHandle>>,
+    /// The connection breaks when the next process has been started.
+    lose_spawn_answer: AtomicBool,
 }
 
 #[derive(Default)]
@@ -97,6 +100,7 @@ impl Guest {
             tasks: Mutex::default(),
             connections: Mutex::default(),
             server: Mutex::default(),
+            lose_spawn_answer: AtomicBool::new(false),
         };
         let guest = Self {
             socket: socket.to_owned(),
@@ -159,6 +163,10 @@ impl Guest {
         }
     }
 
+    pub fn lose_spawn_answer(&self) {
+        self.inner.lose_spawn_answer.store(true, Ordering::SeqCst);
+    }
+
     pub fn spawned(&self) -> Vec<Spawn> {
         self.state().spawned.clone()
     }
@@ -215,7 +223,14 @@ impl Guest {
                 version: guest_protocol::VERSION,
                 processes: 0,
             }),
-            ("POST", ["processes"]) => self.spawn(serde_json::from_slice(&body).unwrap()),
+            ("POST", ["processes"]) => {
+                let answer = self.spawn(serde_json::from_slice(&body).unwrap());
+                if self.inner.lose_spawn_answer.swap(false, Ordering::SeqCst) {
+                    self.cut_connections();
+                    std::future::pending::<()>().await;
+                }
+                answer
+            }
             ("POST", ["processes", id, "input"]) => self.input(id, query["seq"].parse().unwrap(), &body),
             ("GET", ["processes", id, "output"]) => self.output(id, query["after"].parse().unwrap()),
             ("POST", ["processes", id, "ack"]) => {
