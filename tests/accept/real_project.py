@@ -62,8 +62,12 @@ def main():
 
 def fetch(place):
     """The source distribution, from whatever index pip is set up for."""
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-d", place, PROJECT]
+    environment = place / "venv"
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True, timeout=300)
+    source_only = ["--no-deps", "--no-binary", ":all:"]
+    command = [environment / "bin" / "pip", "download", "-q", *source_only, "-d", place, PROJECT]
     subprocess.run(command, check=True, timeout=300)
+    shutil.rmtree(environment)
     [archive] = place.glob("*.tar.gz")
     subprocess.run(["tar", "--extract", "--file", archive, "--directory", place], check=True, timeout=60)
     archive.unlink()
