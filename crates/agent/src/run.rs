@@ -14,8 +14,8 @@ use tokio_util::codec::FramedRead;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// How long a turn may take to stop after SIGTERM.
-const TERMINATION_GRACE: Duration = Duration::from_millis(200);
+/// How long a turn may take to stop after SIGTERM, and then the tools to end what they started. Hosts kill after 5 s.
+const TERMINATION_GRACE: Duration = Duration::from_secs(2);
 
 /// How long a session that cannot start waits for its host's first words.
 const FIRST_LINE_WAIT: Duration = Duration::from_secs(1);
@@ -149,7 +149,8 @@ async fn live<R: AsyncRead + Unpin>(session: &Session, work: &mut Work, mut sour
             let outcome = drive(session, turn(session, work, prompts), &mut source).await;
             session.is_running.set(false);
             match outcome {
-                Ok(failed) => last_failed = failed,
+                // An interrupt from the keyboard is no failure of the session.
+                Ok(failed) => last_failed = failed && session.signal.take() != Some(Signal::Interrupt),
                 Err(exit) => return exit,
             }
             if session.inbox.borrow().is_empty() {
@@ -275,13 +276,19 @@ async fn handle(session: &Session, event: Event) -> Then {
             })
         }
         Event::Signal(Signal::Interrupt) => {
+            session
+                .signal
+                .set(session.is_running.get().then_some(Signal::Interrupt));
             session.token().cancel();
             Then::GoOn
         }
-        Event::Signal(Signal::Terminate) => Then::Leave(Exit {
-            code: TERMINATED,
-            message: None,
-        }),
+        Event::Signal(Signal::Terminate) => {
+            session.signal.set(Some(Signal::Terminate));
+            Then::Leave(Exit {
+                code: TERMINATED,
+                message: None,
+            })
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::model::{Client, Thinking, ToolDefinition};
 use crate::output::Output;
 use crate::permissions::Permissions;
 use crate::questions::Questions;
+use crate::run::Signal;
 use crate::tools::Tools;
 use agent_tools::{Concurrency, Kind};
 use domain::{Cost, PriceTable};
@@ -70,6 +71,8 @@ pub(crate) struct Session {
     /// Cancels the turn that runs.
     pub(crate) interrupt: RefCell<CancellationToken>,
     pub(crate) is_running: Cell<bool>,
+    /// The last signal, until what it stopped has ended.
+    pub(crate) signal: Cell<Option<Signal>>,
     /// How full the window was after the last call.
     pub(crate) context_tokens: Cell<u64>,
 }

@@ -130,6 +130,7 @@ pub(crate) fn start(setup: Setup) -> Result<Started, StartError> {
         seen: RefCell::default(),
         interrupt: RefCell::default(),
         is_running: Cell::new(false),
+        signal: Cell::new(None),
         context_tokens: Cell::new(origin.conversation.estimated_tokens()),
         cwd,
         environment,

@@ -3,6 +3,7 @@
 use super::calls::INTERRUPTED;
 use super::{Call, End, Turn};
 use crate::model::CallError;
+use crate::run::Signal;
 use crate::transcript::Body;
 use serde::Serialize;
 use serde_json::json;
@@ -54,6 +55,9 @@ impl Turn<'_> {
         let is_error = verdict.is_error;
         self.report_lost_lines().await;
         self.note_totals();
+        if self.session.signal.get() == Some(Signal::Terminate) {
+            return is_error;
+        }
         self.send_result(verdict).await;
         for uuid in &self.user_uuids {
             self.session.output.lifecycle(uuid, "completed").await;

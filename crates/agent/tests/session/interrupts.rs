@@ -123,6 +123,7 @@ async fn while_a_tool_runs_with_others_behind_it() {
     host.prompt("go").await;
     host.until(|frame| frame["message"]["content"][0]["id"] == "t3")
         .await;
+    host.log.wait_for("start hang").await;
     let frames = interrupt(&mut host).await;
     assert_interrupted(&frames, "aborted_tools");
     assert_eq!(tool_results(&frames).len(), 3);
@@ -145,6 +146,7 @@ async fn a_tool_that_does_not_stop_is_left_behind() {
     host.prompt("go").await;
     host.until(|frame| frame["message"]["content"][0]["id"] == "t1")
         .await;
+    host.log.wait_for("start stubborn").await;
     assert_interrupted(&interrupt(&mut host).await, "aborted_tools");
     assert_usable(&mut host, &server, 1).await;
 }
@@ -208,7 +210,20 @@ async fn sigint_is_an_interrupt_and_sigterm_ends_without_a_result() {
     host.prompt("go").await;
     host.until(|frame| frame["message"]["content"][0]["id"] == "t1")
         .await;
+    host.log.wait_for("start hang").await;
     host.signals.send(Signal::Terminate).await.unwrap();
-    let (_, exit) = host.finish_without_closing().await;
+    let (frames, exit) = host.finish_without_closing().await;
     assert_eq!((exit.code, exit.message), (143, None));
+    assert_eq!(of_type(&frames, "result").count(), 0);
+}
+
+#[tokio::test]
+async fn a_session_that_only_sigint_stopped_ends_with_success() {
+    let (place, server) = (Place::new(), Server::start(vec![Answer::Hang(vec![])]).await);
+    let mut host = start(&place, &server, &[]);
+    host.prompt("go").await;
+    server.wait_for(1).await;
+    host.signals.send(Signal::Interrupt).await.unwrap();
+    host.until_result().await;
+    assert_eq!(host.finish().await.1.code, 0);
 }

@@ -90,3 +90,27 @@ async fn an_interrupt_kills_the_command_and_the_shell_lives_on() {
     let frames = host.until_result().await;
     assert!(tool_results(&frames)[0].1.contains("still yes"), "{frames:?}");
 }
+
+#[tokio::test]
+async fn sigterm_leaves_no_command_behind() {
+    let place = Place::new();
+    let pids = place.work().join("pids");
+    let command = "tail -f /dev/null & echo $! > pids.new; sh -c 'echo $$ >> pids.new; mv pids.new pids; exec tail -f /dev/null'";
+    let server = Server::start(vec![calls(&[call("t1", "Bash", json!({"command":command}))])]).await;
+    let mut host = start_with(&place, &server, &REAL);
+    host.prompt("go").await;
+    let wait = async {
+        while !pids.exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), wait)
+        .await
+        .expect("the commands run");
+    host.signals.send(agent::Signal::Terminate).await.unwrap();
+    assert_eq!(host.finish_without_closing().await.1.code, 143);
+    for pid in std::fs::read_to_string(pids).unwrap().lines() {
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        assert!(state.is_empty() || state.contains(") Z "), "{state}");
+    }
+}

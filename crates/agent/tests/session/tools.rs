@@ -18,6 +18,18 @@ impl Log {
         self.0.lock().unwrap().clone()
     }
 
+    /// Waits until a call has got as far as `line`: its frame is shown before the reply has ended.
+    pub(crate) async fn wait_for(&self, line: &str) {
+        let wait = async {
+            while !self.lines().iter().any(|found| found == line) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), wait)
+            .await
+            .expect("the call in time");
+    }
+
     pub(crate) fn note(&self, line: &str) {
         self.add(line.to_owned());
     }
