@@ -22,7 +22,13 @@ fn killed(outcome: &Outcome) -> bool {
 }
 
 async fn memory_kills(machine: &Machine, place: &Place) -> u64 {
-    machine.backend.observe(&place.id).await.unwrap().memory_kills.unwrap()
+    machine
+        .backend
+        .observe(&place.id)
+        .await
+        .unwrap()
+        .memory_kills
+        .unwrap()
 }
 
 /// Starts a command that nobody waits for.
@@ -40,7 +46,11 @@ async fn start(place: &Place, id: &str, script: &str) {
 
 #[tokio::test]
 async fn memory_ends_at_its_limit() {
-    let (machine, place) = limited(Limits { memory_bytes: 96 * MIB, ..Limits::default() }).await;
+    let (machine, place) = limited(Limits {
+        memory_bytes: 96 * MIB,
+        ..Limits::default()
+    })
+    .await;
     if !machine.enforces(Aspect::MemoryLimit) {
         return;
     }
@@ -57,14 +67,26 @@ async fn memory_ends_at_its_limit() {
 
 #[tokio::test]
 async fn files_in_memory_count_as_memory() {
-    let (machine, place) = limited(Limits { memory_bytes: 96 * MIB, ..Limits::default() }).await;
+    let (machine, place) = limited(Limits {
+        memory_bytes: 96 * MIB,
+        ..Limits::default()
+    })
+    .await;
     if !machine.enforces(Aspect::MemoryLimit) {
         return;
     }
-    assert!(place.sh("head -c 16M /dev/zero > /dev/shm/small && rm /dev/shm/small").await.succeeded());
-    let shared = place.sh("head -c 200M /dev/zero > /dev/shm/large; code=$?; rm -f /dev/shm/large; exit $code").await;
+    assert!(
+        place
+            .sh("head -c 16M /dev/zero > /dev/shm/small && rm /dev/shm/small")
+            .await
+            .succeeded()
+    );
+    let shared = place
+        .sh("head -c 200M /dev/zero > /dev/shm/large; code=$?; rm -f /dev/shm/large; exit $code")
+        .await;
     assert!(!shared.succeeded(), "{shared:?}");
-    let anonymous = "import os\nfile = os.memfd_create('m')\nfor _ in range(200): os.write(file, b'x' * (1 << 20))";
+    let anonymous =
+        "import os\nfile = os.memfd_create('m')\nfor _ in range(200): os.write(file, b'x' * (1 << 20))";
     assert!(killed(&place.python(anonymous).await));
     let pipes = r"
 import fcntl, os
@@ -83,18 +105,36 @@ try:
 except OSError as error: print('refused', error)
 print('done', flush=True)";
     let outcome = place.python(pipes).await;
-    let memory = machine.backend.observe(&place.id).await.unwrap().memory_bytes.unwrap();
+    let memory = machine
+        .backend
+        .observe(&place.id)
+        .await
+        .unwrap()
+        .memory_bytes
+        .unwrap();
     assert!(memory <= 96 * MIB, "{memory}");
     assert!(outcome.text.starts_with("held 1\n"));
-    let held = outcome.text.lines().filter(|line| line.starts_with("held")).count();
-    assert!(killed(&outcome) || outcome.text.contains("refused") || held * 4096 < 96 << 20, "{held} {:?}", outcome.exit);
+    let held = outcome
+        .text
+        .lines()
+        .filter(|line| line.starts_with("held"))
+        .count();
+    assert!(
+        killed(&outcome) || outcome.text.contains("refused") || held * 4096 < 96 << 20,
+        "{held} {:?}",
+        outcome.exit
+    );
     assert!(memory_kills(&machine, &place).await >= 1);
     assert!(place.sh("true").await.succeeded());
 }
 
 #[tokio::test]
 async fn processes_end_at_their_limit() {
-    let (machine, place) = limited(Limits { pids: 64, ..Limits::default() }).await;
+    let (machine, place) = limited(Limits {
+        pids: 64,
+        ..Limits::default()
+    })
+    .await;
     let program = r"
 import os, threading, time
 children = 0
@@ -112,7 +152,10 @@ os.killpg(0, 9)";
     if !machine.enforces(Aspect::PidLimit) && children >= 64 {
         return;
     }
-    assert!(outcome.text.contains("temporarily unavailable") && (16..64).contains(&children), "{outcome:?}");
+    assert!(
+        outcome.text.contains("temporarily unavailable") && (16..64).contains(&children),
+        "{outcome:?}"
+    );
     // Threads are counted the same, and the host still drives the guest.
     let program = r"
 import threading
@@ -126,16 +169,33 @@ stop.set()
 print('threads', threads)";
     let outcome = place.python(program).await;
     let threads: u32 = outcome.text.trim().rsplit(' ').next().unwrap().parse().unwrap();
-    assert!(outcome.text.contains("can't start new thread") && (16..64).contains(&threads), "{outcome:?}");
+    assert!(
+        outcome.text.contains("can't start new thread") && (16..64).contains(&threads),
+        "{outcome:?}"
+    );
 }
 
 /// CPU time that two busy processes got in a while, in thousandths of it.
 async fn share(cpu_millis: u32) -> Option<u64> {
-    let (machine, place) = limited(Limits { cpu_millis, ..Limits::default() }).await;
+    let (machine, place) = limited(Limits {
+        cpu_millis,
+        ..Limits::default()
+    })
+    .await;
     machine.enforces(Aspect::CpuLimit).then_some(())?;
-    let used = async || machine.backend.observe(&place.id).await.unwrap().cpu_micros.unwrap();
+    let used = async || {
+        machine
+            .backend
+            .observe(&place.id)
+            .await
+            .unwrap()
+            .cpu_micros
+            .unwrap()
+    };
     let (before, began) = (used().await, Instant::now());
-    let outcome = place.sh("for i in 1 2; do timeout 2 sh -c 'while :; do :; done' & done; wait").await;
+    let outcome = place
+        .sh("for i in 1 2; do timeout 2 sh -c 'while :; do :; done' & done; wait")
+        .await;
     let (after, wall) = (used().await, began.elapsed());
     assert!(wall >= Duration::from_secs(2), "{outcome:?}");
     Some((after - before) * 1000 / u64::try_from(wall.as_micros()).unwrap())
@@ -143,43 +203,64 @@ async fn share(cpu_millis: u32) -> Option<u64> {
 
 #[tokio::test]
 async fn cpu_ends_at_its_limit() {
-    let (Some(little), Some(much)) = (share(50).await, share(1500).await) else {
+    let (Some(little), Some(much)) = (share(200).await, share(1500).await) else {
         return;
     };
     // A busy machine gives less, and never more.
-    assert!(little <= 120, "{little}");
-    assert!(much > 2 * little, "{much} against {little}");
+    assert!(little <= 300, "{little}");
+    assert!(much > little + little / 2, "{much} against {little}");
 }
 
 #[tokio::test]
 async fn disk_ends_at_its_limit() {
-    let (machine, place) = limited(Limits { disk_bytes: 64 * MIB, ..Limits::default() }).await;
+    let (machine, place) = limited(Limits {
+        disk_bytes: 256 * MIB,
+        ..Limits::default()
+    })
+    .await;
     if !machine.enforces(Aspect::DiskLimit) {
         return;
     }
     for directory in ["/workspace", "/home/agent", "/tmp"] {
-        let fill = |size: &str| format!("head -c {size} /dev/zero > {directory}/file; code=$?; stat -c %s {directory}/file; rm {directory}/file; exit $code");
+        let fill = |size: &str| {
+            format!(
+                "head -c {size} /dev/zero > {directory}/file; code=$?; stat -c %s {directory}/file; rm {directory}/file; exit $code"
+            )
+        };
         assert!(place.sh(&fill("8M")).await.succeeded(), "{directory}");
-        let full = place.sh(&fill("200M")).await;
-        assert!(!full.succeeded() && full.text.contains("No space left on device"), "{directory}: {full:?}");
+        let full = place.sh(&fill("400M")).await;
+        assert!(
+            !full.succeeded() && full.text.contains("No space left on device"),
+            "{directory}: {full:?}"
+        );
         let size: u64 = full.text.trim().rsplit('\n').next().unwrap().parse().unwrap();
-        assert!(size < 64 * MIB, "{directory}: {size}");
+        assert!(size < 256 * MIB, "{directory}: {size}");
     }
-    let sparse = place.sh("truncate -s 1G /workspace/sparse && shred -n 1 /workspace/sparse").await;
+    let sparse = place
+        .sh("truncate -s 1G /workspace/sparse && shred -n 1 /workspace/sparse")
+        .await;
     assert!(!sparse.succeeded(), "{sparse:?}");
-    assert!(size_on_disk(machine.data.path()) < 80 * MIB);
+    assert!(size_on_disk(machine.data.path()) < 280 * MIB);
 }
 
 /// Bytes that the host keeps below a directory for sandboxes.
 fn size_on_disk(data: &Path) -> u64 {
-    let output = std::process::Command::new("du").args(["-s", "-B1"]).arg(data.join("sandboxes")).output().unwrap();
+    let output = std::process::Command::new("du")
+        .args(["-s", "-B1"])
+        .arg(data.join("sandboxes"))
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 #[tokio::test]
 async fn inodes_end_at_their_limit() {
-    let (machine, place) = limited(Limits { disk_bytes: 64 * MIB, ..Limits::default() }).await;
+    let (machine, place) = limited(Limits {
+        disk_bytes: 256 * MIB,
+        ..Limits::default()
+    })
+    .await;
     if !machine.enforces(Aspect::DiskLimit) {
         return;
     }
@@ -194,10 +275,16 @@ except OSError as error: print(error.strerror)
 print(made)";
     let outcome = place.python(program).await;
     let made: u32 = outcome.text.trim().rsplit('\n').next().unwrap().parse().unwrap();
-    assert!(outcome.text.contains("No space left on device") && (100..200_000).contains(&made), "{outcome:?}");
+    assert!(
+        outcome.text.contains("No space left on device") && (100..200_000).contains(&made),
+        "{outcome:?}"
+    );
     let program = "import os\nmade = 0\ntry:\n    while made < 100000:\n        open(f'/dev/shm/{made}', 'w').close()\n        made += 1\nexcept OSError as error: print(error.strerror, made)";
     let outcome = place.python(program).await;
-    assert!(outcome.text.starts_with("No space left on device 16"), "{outcome:?}");
+    assert!(
+        outcome.text.starts_with("No space left on device 16"),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test]
@@ -215,27 +302,46 @@ except (OSError, ValueError) as error: print('not raised')";
     let outcome = place.python(program).await;
     let words: Vec<&str> = outcome.text.split_whitespace().collect();
     let most: u32 = words[1].parse().unwrap();
-    assert!(words[0] == "EMFILE" && (16_000..=16_384).contains(&most) && words[2..] == ["not", "raised"], "{outcome:?}");
+    assert!(
+        words[0] == "EMFILE" && (16_000..=16_384).contains(&most) && words[2..] == ["not", "raised"],
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test]
 async fn endless_output_fills_nothing() {
-    let (machine, place) = limited(Limits { memory_bytes: 256 * MIB, ..Limits::default() }).await;
+    let (machine, place) = limited(Limits {
+        memory_bytes: 256 * MIB,
+        ..Limits::default()
+    })
+    .await;
     for id in ["one", "two"] {
-        start(&place, id, "while :; do head -c 1M /dev/zero; printf x >> /tmp/written-$0; done; exit 1 # endless").await;
+        start(
+            &place,
+            id,
+            "while :; do head -c 1M /dev/zero; printf x >> /tmp/written-$$; done",
+        )
+        .await;
     }
     // It stops by itself, because nobody acknowledges.
-    let written = "stat -c %s /tmp/written-* | paste -sd+ | sed 's/$/+0/'";
+    let written = "cat /tmp/written-* 2>/dev/null | wc -c";
     let (mut last, mut same, end) = (String::new(), 0, Instant::now() + DEADLINE);
     while same < 8 {
         assert!(Instant::now() < end, "still writing: {last}");
         let now = place.sh(written).await.text;
-        same = if now == last && now.contains('+') { same + 1 } else { 0 };
+        same = if now == last && now.trim() != "0" {
+            same + 1
+        } else {
+            0
+        };
         last = now;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let mib: u64 = last.trim().split('+').map(|part| part.parse::<u64>().unwrap()).sum();
-    assert!((16..400).contains(&mib), "{mib} MiB were taken of two processes that nobody reads");
+    let mib: u64 = last.trim().parse().unwrap();
+    assert!(
+        (16..400).contains(&mib),
+        "{mib} MiB were taken of two processes that nobody reads"
+    );
     assert!(size_on_disk(machine.data.path()) < 512 * MIB);
     if machine.enforces(Aspect::MemoryLimit) {
         assert_eq!(memory_kills(&machine, &place).await, 0);
@@ -243,17 +349,23 @@ async fn endless_output_fills_nothing() {
     // Whoever reads gets it on.
     let mut output = place.client.output("one", 0, false).await.unwrap();
     assert!(output.next().await.unwrap().is_some());
-    tokio::time::timeout(DEADLINE, machine.backend.destroy(&place.id)).await.unwrap().unwrap();
+    tokio::time::timeout(DEADLINE, machine.backend.destroy(&place.id))
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 /// Writes to the runtime's standard output, beside the runtime.
 fn into_the_runtime(what: &str) -> String {
     let program = format!(
         r"
-import glob, os
+import ctypes, glob, os
 for path in glob.glob('/proc/[0-9]*/cmdline'):
     if b'hostler-agent' in open(path, 'rb').read():
-        out = os.open(os.path.dirname(path) + '/fd/1', os.O_WRONLY)
+        runtime = os.pidfd_open(int(path.split('/')[2]))
+        libc = ctypes.CDLL(None, use_errno=True)
+        out = libc.syscall(438, runtime, 1, 0)
+        if out < 0: print('pidfd_getfd', os.strerror(ctypes.get_errno()))
         {what}"
     );
     python(&program)
@@ -263,9 +375,15 @@ for path in glob.glob('/proc/[0-9]*/cmdline'):
 async fn a_broken_answer_ends_only_its_session() {
     let attacks = [
         ("a line that is no JSON", r"os.write(out, b'this is not JSON\n')"),
-        ("bytes that are no text", r"os.write(out, b'\xff\xfe\x00\n' * 100)"),
+        (
+            "bytes that are no text",
+            r"os.write(out, b'\xff\xfe\x00\n' * 100)",
+        ),
         ("a deep value", r"os.write(out, b'[' * 60000 + b'\n')"),
-        ("an endless line", r"exec('while True: os.write(out, b'+repr(chr(120))+' * 60000)')"),
+        (
+            "an endless line",
+            r"exec('while True: os.write(out, b'+repr(chr(120))+' * 60000)')",
+        ),
     ];
     let product = Product::new();
     for (name, attack) in attacks {
@@ -278,33 +396,55 @@ async fn a_broken_answer_ends_only_its_session() {
     }
     // The next session is as good as ever.
     let ran = product.sh("echo still here", &[]).await;
-    assert!(ran.code == Some(0) && ran.said().contains("still here"), "{ran:?}");
+    assert!(
+        ran.code == Some(0) && ran.said().contains("still here"),
+        "{ran:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_sandbox_can_always_be_ended() {
     let machine = Machine::start().await;
     for frozen in [false, true] {
-        let place = machine.sandbox_with(Limits { pids: 256, ..Limits::default() }, tempfile::tempdir().unwrap()).await;
+        let place = machine
+            .sandbox_with(
+                Limits {
+                    pids: 256,
+                    ..Limits::default()
+                },
+                tempfile::tempdir().unwrap(),
+            )
+            .await;
         let mark = format!("storm-of-{}", place.id);
         start(&place, "storm", &format!("storm() {{ setsid sh -c \"$1\" {mark} \"$1\" & }}; s='trap \"\" TERM INT HUP; while :; do setsid sh -c \"$1\" '{mark}' \"$1\" & done'; storm \"$s\"; wait")).await;
         let end = Instant::now() + DEADLINE;
         while running(&mark) < 20 {
-            assert!(Instant::now() < end, "the storm does not come up: {}", running(&mark));
+            assert!(
+                Instant::now() < end,
+                "the storm does not come up: {}",
+                running(&mark)
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         if frozen && machine.enforces(Aspect::Freeze) {
             machine.backend.freeze(&place.id).await.unwrap();
             assert!(machine.backend.observe(&place.id).await.unwrap().frozen);
         }
-        tokio::time::timeout(DEADLINE, machine.backend.destroy(&place.id)).await.unwrap().unwrap();
+        tokio::time::timeout(DEADLINE, machine.backend.destroy(&place.id))
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(running(&mark), 0);
     }
 }
 
 /// Processes of the machine that have a word in their arguments.
 pub fn running(word: &str) -> usize {
-    let arguments = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+    let arguments =
+        |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    entries.map(arguments).filter(|bytes| String::from_utf8_lossy(bytes).contains(word)).count()
+    entries
+        .map(arguments)
+        .filter(|bytes| String::from_utf8_lossy(bytes).contains(word))
+        .count()
 }
