@@ -73,6 +73,9 @@ pub(super) fn format(path: &Path) -> Result<(), StepError> {
         "-F",
         "-m",
         "0",
+        // The device's own; left alone, small file systems would get blocks that it cannot serve.
+        "-b",
+        "4096",
         "-i",
         BYTES_PER_INODE,
         "-O",

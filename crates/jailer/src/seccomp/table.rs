@@ -103,6 +103,7 @@ pub(super) const ALLOWED: &[libc::c_long] = &[
     libc::SYS_capget,
     libc::SYS_capset,
     libc::SYS_rt_sigpending,
+    libc::SYS_rt_sigsuspend,
     libc::SYS_rt_sigtimedwait,
     libc::SYS_rt_sigqueueinfo,
     libc::SYS_sigaltstack,
