@@ -135,14 +135,10 @@ async fn show(running: &Running, id: &SessionId, terminal: &mut Terminal) -> Res
         String::new(),
     ];
     terminal.output((facts.join("\n") + "\n").as_bytes());
-    let activity = Activity::new(terminal.style(), terminal.width());
+    let activity = Activity::past(terminal.style(), terminal.width());
     replay(&running.control, id, session.last_seq, activity, terminal).await?;
     if let Some(text) = &summary.result_text {
         terminal.output((safe(text) + "\n").as_bytes());
-    }
-    if let Some(error) = &summary.error {
-        let line = terminal.style().red(&format!("error: {}", safe(&error.message)));
-        terminal.line(&line);
     }
     Ok(())
 }

@@ -20,6 +20,8 @@ pub(crate) struct Activity {
     /// What the agent said last: shown as progress only if it goes on, since the last word is the answer.
     said: Option<String>,
     status: String,
+    /// Whether it is all over: then nobody else says what went wrong.
+    past: bool,
 }
 
 impl Activity {
@@ -30,6 +32,15 @@ impl Activity {
             open: HashMap::new(),
             said: None,
             status: "starting the sandbox".to_owned(),
+            past: false,
+        }
+    }
+
+    /// Of a session that is over.
+    pub(crate) fn past(style: Style, width: usize) -> Self {
+        Self {
+            past: true,
+            ..Self::new(style, width)
         }
     }
 
@@ -74,6 +85,9 @@ impl Activity {
                     self.style
                         .yellow(&format!("  {}", one_line(&error.message, self.width - 2))),
                 ]
+            }
+            Body::SessionError { error } if self.past => {
+                vec![self.style.red(&format!("error: {}", safe(&error.message)))]
             }
             Body::AgentThreadContextCompacted => {
                 vec![
