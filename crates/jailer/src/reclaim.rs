@@ -5,12 +5,26 @@
 
 use crate::cgroup::Cgroups;
 use crate::cgroup::layout::Layout;
+use crate::error::{During as _, StepError};
 use crate::registry::Registry;
 use rustix::fd::OwnedFd;
-use rustix::fs::AtFlags;
-use std::time::Duration;
+use rustix::fs::{AtFlags, FlockOperation, flock};
+use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Waits until the jailer of a hostler that was killed is done with this directory, and keeps others out of it: what it
+/// takes down would have the names of what this one makes.
+pub fn take_over(sandboxes: &OwnedFd) -> Result<(), StepError> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match flock(sandboxes, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < end => std::thread::sleep(PAUSE),
+            taken => return taken.during("wait for the last jailer", || "sandboxes".to_owned()),
+        }
+    }
+}
 
 /// Everything of instances whose jailer is gone, and what this instance left the last time.
 pub fn dead_instances(registry: &Registry, layout: &Layout, own: &str) {

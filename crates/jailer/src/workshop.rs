@@ -53,6 +53,7 @@ impl Workshop {
         };
         let data = disk::open_directory(&hello.data)?;
         let sandboxes = disk::directory(&data, "sandboxes")?;
+        reclaim::take_over(&sandboxes)?;
         let registry = root.then(|| Registry::open(&hello.instance)).transpose()?;
         if let Some(registry) = &registry {
             reclaim::dead_instances(registry, &layout, &hello.instance);
