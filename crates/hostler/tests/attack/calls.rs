@@ -115,17 +115,25 @@ impl Answers {
     fn parse(text: &str, succeeded: bool) -> Self {
         assert!(succeeded, "the program failed: {text}");
         let pairs = text.lines().map(|line| line.split_once('\t').expect(line));
-        let answers = Self(pairs.map(|(name, answer)| (name.to_owned(), answer.to_owned())).collect());
+        let answers = Self(
+            pairs
+                .map(|(name, answer)| (name.to_owned(), answer.to_owned()))
+                .collect(),
+        );
         assert!(!answers.0.is_empty());
         answers
     }
 
     pub fn of(&self, name: &str) -> &str {
-        self.0.get(name).unwrap_or_else(|| panic!("nothing was said of {name}: {:?}", self.0))
+        self.0
+            .get(name)
+            .unwrap_or_else(|| panic!("nothing was said of {name}: {:?}", self.0))
     }
 
     pub fn all(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, answer)| (name.as_str(), answer.as_str()))
+        self.0
+            .iter()
+            .map(|(name, answer)| (name.as_str(), answer.as_str()))
     }
 
     #[track_caller]
@@ -153,7 +161,10 @@ impl Answers {
 }
 
 fn whole(program: &str) -> String {
-    let numbers: Vec<_> = NUMBERS.iter().map(|(name, number)| format!("'{name}': {number}")).collect();
+    let numbers: Vec<_> = NUMBERS
+        .iter()
+        .map(|(name, number)| format!("'{name}': {number}"))
+        .collect();
     format!("SYS = {{{}}}\n{PRELUDE}\n{program}", numbers.join(", "))
 }
 
@@ -175,7 +186,10 @@ pub fn outside_as_root_of_a_namespace(program: &str) -> Answers {
 
 fn started(wrapper: &[&str], program: &str) -> Answers {
     let mut command = Command::new("timeout");
-    command.arg("60").args(wrapper).args(["/usr/bin/python3", "-c", &whole(program)]);
+    command
+        .arg("60")
+        .args(wrapper)
+        .args(["/usr/bin/python3", "-c", &whole(program)]);
     let output = command.stdin(Stdio::null()).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr);
     Answers::parse(&text, output.status.success())

@@ -5,9 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod calls;
+mod exhaustion;
 mod files_of_the_host;
+mod host_processes;
+mod kernel;
 mod keys;
 mod names;
 mod network;
+mod other_sandboxes;
 mod place;
 mod product;
