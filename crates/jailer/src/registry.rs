@@ -120,6 +120,13 @@ impl Registry {
             .during("release range", || range.number.to_string())
     }
 
+    /// For an instance that left nothing. Without this its entry stays, and the next start of any instance looks for
+    /// what it left.
+    pub fn close(self) {
+        self.forget(&self.instance);
+        rustix::fs::unlinkat(&self.instances, &self.instance, AtFlags::empty()).ok();
+    }
+
     fn owner(&self, number: &str) -> Option<String> {
         let file = rustix::fs::openat(
             &self.ranges,
@@ -134,13 +141,6 @@ impl Registry {
             .read_to_string(&mut owner)
             .ok()?;
         Some(owner)
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        self.forget(&self.instance);
-        rustix::fs::unlinkat(&self.instances, &self.instance, AtFlags::empty()).ok();
     }
 }
 

@@ -219,7 +219,12 @@ impl Server {
             }
         } else if self.disks_are_short() {
             let bytes = self.hello.limits.disk_bytes;
-            if self.workshop.disks.make_spare(&self.workshop.rooms, bytes).is_err() {
+            if self
+                .workshop
+                .disks
+                .make_spare(&self.workshop.rooms, bytes)
+                .is_err()
+            {
                 self.hello.disks = 0;
             }
         }
@@ -253,7 +258,6 @@ impl Server {
             identity::reap(&child.pidfd).ok();
         }
         self.workshop.reap_holders();
-        self.workshop.close();
     }
 }
 

@@ -101,9 +101,11 @@ impl Workshop {
             identity::reap(&holder.child).ok();
         }
     }
+}
 
-    /// Leaves nothing of this instance but its files.
-    pub fn close(&mut self) {
+impl Drop for Workshop {
+    /// Leaves nothing of this instance but its files, however its jailer ends short of being killed.
+    fn drop(&mut self) {
         self.disks.drop_spares();
         let (layout, instance) = (&self.layout, &self.instance);
         // Where this fails, the next start does it.
@@ -113,7 +115,9 @@ impl Workshop {
                 Ok(())
             })
             .ok();
-        self.registry = None;
+        if let Some(registry) = self.registry.take() {
+            registry.close();
+        }
     }
 }
 

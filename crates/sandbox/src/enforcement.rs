@@ -72,7 +72,9 @@ pub struct Report {
 
 impl Report {
     pub fn enforces(&self, aspect: Aspect) -> bool {
-        self.aspects.iter().any(|found| found.aspect == aspect && found.enforced)
+        self.aspects
+            .iter()
+            .any(|found| found.aspect == aspect && found.enforced)
     }
 
     pub fn missing(&self) -> impl Iterator<Item = &Enforcement> {

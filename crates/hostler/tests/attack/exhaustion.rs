@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 const MIB: u64 = 1 << 20;
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 async fn limited(limits: Limits) -> (Machine, Place) {
     let machine = Machine::start().await;
@@ -192,12 +192,12 @@ async fn disk_ends_at_its_limit() {
             )
         };
         assert!(place.sh(&fill("8M")).await.succeeded(), "{directory}");
-        let full = place.sh(&fill("400M")).await;
+        let outcome = place.sh(&fill("400M")).await;
         assert!(
-            !full.succeeded() && full.text.contains("No space left on device"),
-            "{directory}: {full:?}"
+            !outcome.succeeded() && outcome.text.contains("No space left on device"),
+            "{directory}: {outcome:?}"
         );
-        let size: u64 = full.text.trim().rsplit('\n').next().unwrap().parse().unwrap();
+        let size: u64 = outcome.text.trim().rsplit('\n').next().unwrap().parse().unwrap();
         assert!(size < 256 * MIB, "{directory}: {size}");
     }
     let sparse = place

@@ -276,7 +276,7 @@ async fn sandbox_that_hides(machine: &Machine, workspace: tempfile::TempDir, mas
     };
     let created = machine.backend.create(&spec).await.unwrap();
     let client = Client::new(created.guest_socket);
-    client.wait_ready(Duration::from_secs(60)).await.unwrap();
+    client.wait_ready(Duration::from_mins(1)).await.unwrap();
     Place {
         id,
         client,
@@ -427,7 +427,7 @@ async fn file_handles_open_nothing() {
     let secret = tempfile::NamedTempFile::new().unwrap();
     place::write(secret.path(), SECRET);
     let path = secret.path().display();
-    let make = format!(
+    let program = format!(
         "
 handle = ctypes.create_string_buffer(136)
 ctypes.cast(handle, ctypes.POINTER(ctypes.c_uint))[0] = 128
@@ -436,7 +436,7 @@ say('name', call('name_to_handle_at', -100, b'{path}', handle, ctypes.byref(moun
 say('handle', handle.raw.hex())
 "
     );
-    let made: Answers = calls::outside(&make);
+    let made: Answers = calls::outside(&program);
     assert_eq!(made.of("name"), "ok");
     // The file's own handle, the root's of most file systems, and one of a file that the sandbox has.
     let open = |handle: &str, start: &str| {

@@ -121,9 +121,7 @@ async fn the_session_token_opens_nothing_else() {
     let token = own.split(' ').nth(1).unwrap().to_owned();
 
     // The model API itself does not know it.
-    let head = format!(
-        "GET /v1/models HTTP/1.1\r\nhost: x\r\nanthropic-version: 2023-06-01\r\nconnection: close\r\nx-api-key: "
-    );
+    let head = "GET /v1/models HTTP/1.1\r\nhost: x\r\nanthropic-version: 2023-06-01\r\nconnection: close\r\nx-api-key: ";
     assert!(
         ask(&server, &format!("{head}{token}\r\n\r\n"))
             .await

@@ -52,7 +52,7 @@ async fn a_name_that_is_not_allowed_is_refused() {
     let port = listener.local_addr().unwrap().port();
     let serving = tokio::spawn(serve(listener, Arc::default()));
     let program = format!(
-        r#"{ATTEMPT}
+        r"{ATTEMPT}
 def proxy(request):
     with socket.create_connection(('127.0.0.3', 3128), 30) as connection:
         connection.sendall(request.encode())
@@ -62,7 +62,7 @@ for target in ('pypi.example:443', '1.1.1.1:443', '127.0.0.1:{port}1'[:-1], '127
 print('GET', proxy('GET http://pypi.example/ HTTP/1.1\r\nhost: pypi.example\r\nconnection: close\r\n\r\n').replace('\r\n', '|'))
 try: socket.getaddrinfo('pypi.example', 443)
 except socket.gaierror as error: print('DNS', error)
-"#
+"
     );
     let allow = format!("127.0.0.1:{port}");
     let product = Product::new();

@@ -23,6 +23,7 @@ pub struct Place {
     pub id: SandboxId,
     pub client: Client,
     /// What the host would serve; kept, so that connections wait in the backlog.
+    #[expect(dead_code, reason = "kept open")]
     pub listeners: Listeners,
     pub workspace: TempDir,
 }
