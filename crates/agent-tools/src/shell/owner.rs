@@ -125,7 +125,7 @@ impl Owner {
             in_background: request.in_background,
         };
         let marks = Marks {
-            shell: session.identity.pid,
+            shell: Some(session.identity.pid),
             earlier: processes::children(session.identity.pid),
             since: processes::now(),
             tag: tag.clone(),
@@ -275,7 +275,7 @@ impl Owner {
             return;
         };
         let mut marks = Marks {
-            shell: 0,
+            shell: None,
             earlier: HashSet::new(),
             since: 0,
             tag: self.name.clone(),
@@ -284,7 +284,7 @@ impl Owner {
         };
         let mut session = self.session.take();
         if let Some(session) = &mut session {
-            marks.shell = session.identity.pid;
+            marks.shell = Some(session.identity.pid);
             processes::signal(session.identity, Signal::TERM);
             session.close_input();
         }

@@ -32,7 +32,8 @@ struct Process {
 /// By what the processes of a call are known.
 #[derive(Debug, Clone)]
 pub(crate) struct Marks {
-    pub(crate) shell: i32,
+    /// `None` where it has ended: then nothing descends from it any more.
+    pub(crate) shell: Option<i32>,
     /// The shell's children when the call began.
     pub(crate) earlier: HashSet<Identity>,
     /// The newest process that was there when the call began cannot be younger than this.
@@ -49,16 +50,17 @@ impl Marks {
     pub(crate) fn processes(&self) -> Vec<Identity> {
         let all = all();
         let own = std::process::id() as i32;
+        let program = fs::read_link("/proc/self/exe").ok();
         let mut found = Vec::new();
         for process in all.values() {
             let pid = process.identity.pid;
-            if pid == self.shell || pid == own || process.zombie {
+            if Some(pid) == self.shell || pid == own || process.zombie {
                 continue;
             }
             if self.descends(process, &all)
                 || self.is_young_member(process, &all)
                 || self.is_tagged(pid)
-                || self.holds_pipe(pid)
+                || self.holds_pipe(pid, program.as_ref())
             {
                 found.push(process.identity);
             }
@@ -76,7 +78,7 @@ impl Marks {
         let mut current = process;
         // A tree read while it changes may hold a loop.
         for _ in 0..all.len() {
-            if current.parent == self.shell {
+            if Some(current.parent) == self.shell {
                 return Some(current.identity);
             }
             current = all.get(&current.parent)?;
@@ -85,7 +87,7 @@ impl Marks {
     }
 
     fn is_young_member(&self, process: &Process, all: &HashMap<i32, Process>) -> bool {
-        process.group == self.shell
+        Some(process.group) == self.shell
             && self.root(process, all).is_none()
             && (self.any_call || process.identity.started > self.since)
     }
@@ -112,7 +114,11 @@ impl Marks {
         })
     }
 
-    fn holds_pipe(&self, pid: i32) -> bool {
+    /// A child of this program has this program's descriptors until it executes its own; `program` tells it.
+    fn holds_pipe(&self, pid: i32, program: Option<&PathBuf>) -> bool {
+        if fs::read_link(format!("/proc/{pid}/exe")).ok().as_ref() == program {
+            return false;
+        }
         let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
             return false;
         };
@@ -252,6 +258,24 @@ mod tests {
         let own = read(std::process::id() as i32).unwrap();
         assert!(own.identity.started <= now());
         assert!(children(own.parent).contains(&own.identity));
+    }
+
+    #[test]
+    fn without_a_shell_nothing_descends_and_this_program_holds_no_pipe() {
+        let mut marks = Marks {
+            shell: None,
+            earlier: HashSet::new(),
+            since: 0,
+            tag: "no process has this tag".to_owned(),
+            pipes: Vec::new(),
+            any_call: true,
+        };
+        assert_eq!(marks.processes(), []);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        marks.pipes.push(file.path().to_owned());
+        let own = std::process::id() as i32;
+        assert!(marks.holds_pipe(own, None));
+        assert!(!marks.holds_pipe(own, fs::read_link("/proc/self/exe").ok().as_ref()));
     }
 
     #[test]

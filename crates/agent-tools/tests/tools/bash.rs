@@ -332,7 +332,18 @@ async fn background_jobs_stay_in_the_job_table_over_an_interrupt() {
     assert!(!text(&outcome).contains("next"));
     let jobs = fixture.bash("jobs").await;
     assert!(text(&jobs).contains("sleep 331"), "{outcome:?} {jobs:?}");
-    assert_eq!(fixture::running("sleep 332"), 0);
+    assert_eq!(
+        fixture::running("sleep 332"),
+        0,
+        "{}",
+        String::from_utf8_lossy(
+            &std::process::Command::new("ps")
+                .args(["-eo", "pid,ppid,pgid,sid,stat,etimes,args"])
+                .output()
+                .unwrap()
+                .stdout
+        )
+    );
     fixture.end().await;
     assert_eq!(fixture::running("sleep 331"), 0);
 }
@@ -498,6 +509,7 @@ async fn the_end_of_the_toolbox_takes_everything_with_it() {
     for number in 371..=374 {
         assert_eq!(fixture::running(&format!("sleep {number}")), 0, "{number}");
     }
-    assert_eq!(text(&fixture.bash("echo again").await), "again");
+    let outcome = fixture.bash("echo again").await;
+    assert_eq!(text(&outcome), "again");
     fixture.end().await;
 }
