@@ -145,6 +145,17 @@ impl Review {
     }
 }
 
+/// Nothing of the files is needed any more: all of it is in the workspace. The session's log stays.
+pub(crate) async fn discard(backend: &dyn Backend, session: &store::Session) -> Result<(), Failure> {
+    match &session.sandbox {
+        Some(sandbox) => backend
+            .remove_files(sandbox)
+            .await
+            .map_err(|error| Failure::failed("sandbox", error)),
+        None => Ok(()),
+    }
+}
+
 /// Ends what an earlier hostler left half applied, and says so.
 pub(crate) fn recover(data: &Path, terminal: &mut Terminal) {
     for recovered in change_set::recover(data) {

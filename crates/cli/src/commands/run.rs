@@ -13,7 +13,7 @@ use crate::failure::{Exit, Failure};
 use crate::input::{self, Until};
 use crate::outcome::{ErrorRecord, Outcome};
 use crate::render::{changes, facts, text};
-use crate::review::{Review, recover};
+use crate::review::{Review, discard, recover};
 use crate::services::{Running, Services, StartOptions, Upstream};
 use crate::signals::Signals;
 use crate::terminal::{Answer, Terminal};
@@ -228,7 +228,10 @@ async fn session(
         Ok(Ended::Stopped) => Some(stopped_failure(&id)),
         Ok(Ended::Idle {
             interrupted: true, ..
-        }) => Some(Failure::said("interrupted", "the agent was interrupted")),
+        }) => Some(
+            Failure::said("interrupted", "the agent was interrupted")
+                .hint(format!("hostler sessions diff {id}")),
+        ),
         Ok(Ended::Idle { idle, .. }) => trouble::of_idle(&idle, &id),
     };
     let summary = running
@@ -313,7 +316,7 @@ async fn review(
     if review.set.is_empty() && review.set.refused.count == 0 {
         terminal.line("no changes");
         drop(review);
-        return discard(running, &row).await;
+        return discard(&*running.backend, &row).await;
     }
     terminal.lines(&changes::summary(&review.set, wish.allowed, terminal.style()));
     let settled = decide(&review, id, &wish, terminal, signals).await?;
@@ -329,7 +332,7 @@ async fn review(
     }
     if review.set.select(wish.allowed).withheld.is_empty() {
         drop(review);
-        return discard(running, &row).await;
+        return discard(&*running.backend, &row).await;
     }
     terminal.line(&format!(
         "hint: hostler sessions apply {id} with the flags above applies the rest"
@@ -370,17 +373,5 @@ async fn decide(
             hint: Some(later.trim_start_matches("hint: ").to_owned()),
             exit: Exit::Failed,
         }),
-    }
-}
-
-/// Nothing of the files is needed any more: all of it is in the workspace. The session's log stays.
-async fn discard(running: &Running, session: &store::Session) -> Result<(), Failure> {
-    match &session.sandbox {
-        Some(sandbox) => running
-            .backend
-            .remove_files(sandbox)
-            .await
-            .map_err(|error| Failure::failed("sandbox", error)),
-        None => Ok(()),
     }
 }

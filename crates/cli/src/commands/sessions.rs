@@ -10,7 +10,7 @@ use crate::render::activity::Activity;
 use crate::render::changes;
 use crate::render::facts::cost_line;
 use crate::render::text::{one_line, safe};
-use crate::review::{Review, recover};
+use crate::review::{Review, discard, recover};
 use crate::services::{Running, Services, StartOptions, Upstream};
 use crate::signals::Signals;
 use crate::style::Style;
@@ -90,8 +90,8 @@ fn as_row(session: &store::Session) -> String {
     let title = one_line(session.title.as_deref().unwrap_or_default(), TITLE_COLUMNS);
     format!(
         "{:<31}  {:<10}  {:<16}  {title}",
-        session.id,
-        session.status,
+        session.id.as_str(),
+        session.status.as_str(),
         created(session)
     )
     .trim_end()
@@ -177,6 +177,10 @@ async fn apply(
     terminal.line(&line);
     if let Some(leftover) = applied.leftover {
         terminal.line(&format!("left behind: {}", leftover.display()));
+    }
+    if review.set.select(allowed).withheld.is_empty() {
+        drop(review);
+        return discard(&*running.backend, &session).await;
     }
     Ok(())
 }

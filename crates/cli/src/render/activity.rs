@@ -19,6 +19,8 @@ pub(crate) struct Activity {
     open: HashMap<EventId, String>,
     /// What the agent said last: shown as progress only if it goes on, since the last word is the answer.
     said: Option<String>,
+    /// The call whose line or result was shown last.
+    last_call: Option<EventId>,
     status: String,
     /// Whether it is all over: then nobody else says what went wrong.
     past: bool,
@@ -31,6 +33,7 @@ impl Activity {
             width,
             open: HashMap::new(),
             said: None,
+            last_call: None,
             status: "starting the sandbox".to_owned(),
             past: false,
         }
@@ -63,6 +66,7 @@ impl Activity {
                 lines.push(self.call(name, input));
                 self.status = format!("{} is running", one_line(name, 40));
                 self.open.insert(event.id.clone(), name.clone());
+                self.last_call = Some(event.id.clone());
                 lines
             }
             Body::AgentToolResult {
@@ -74,11 +78,16 @@ impl Activity {
                 if self.open.is_empty() {
                     "thinking".clone_into(&mut self.status);
                 }
-                self.result(
-                    name.as_deref(),
-                    &texts(content.as_deref().unwrap_or_default()),
-                    *is_error == Some(true),
-                )
+                let output = texts(content.as_deref().unwrap_or_default());
+                let mut lines = self.result(name.as_deref(), &output, *is_error == Some(true));
+                // Of calls side by side, what is not below its own call says whose it is.
+                if let Some(name) = name
+                    && !lines.is_empty()
+                    && self.last_call.replace(tool_use_id.clone()).as_ref() != Some(tool_use_id)
+                {
+                    lines.insert(0, self.style.dim(&format!("  of {}:", one_line(&name, 40))));
+                }
+                lines
             }
             Body::SessionError { error } if error.retry_status == RetryStatus::Retrying => {
                 vec![
@@ -124,7 +133,7 @@ impl Activity {
     fn result(&self, name: Option<&str>, text: &str, is_error: bool) -> Vec<String> {
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         let line = |line: &&str| format!("    {}", one_line(line, self.width - 4));
-        if is_error {
+        if is_error && name != Some("bash") {
             let mut shown: Vec<String> = lines.iter().take(ERROR_LINES).map(line).collect();
             shown.extend(more(lines.len(), ERROR_LINES));
             return shown.into_iter().map(|line| self.style.red(&line)).collect();
@@ -132,10 +141,20 @@ impl Activity {
         if name != Some("bash") {
             return Vec::new();
         }
-        let skipped = lines.len().saturating_sub(OUTPUT_LINES);
-        let mut shown: Vec<String> = more(lines.len(), OUTPUT_LINES).into_iter().collect();
-        shown.extend(lines[skipped..].iter().map(line));
-        shown.into_iter().map(|line| self.style.dim(&line)).collect()
+        // The first line of a failed command says how it failed; what it printed last says why.
+        let head = usize::from(is_error && lines.len() > OUTPUT_LINES);
+        let tail = lines.len().saturating_sub(OUTPUT_LINES).max(head);
+        let mut shown: Vec<String> = lines[..head].iter().map(line).collect();
+        shown.extend(more(lines.len(), head + lines.len() - tail));
+        shown.extend(lines[tail..].iter().map(line));
+        let paint = |line: String| {
+            if is_error {
+                self.style.red(&line)
+            } else {
+                self.style.dim(&line)
+            }
+        };
+        shown.into_iter().map(paint).collect()
     }
 }
 
@@ -258,10 +277,31 @@ mod tests {
         );
         assert_eq!(
             result("bash", many, true),
+            ["    1", "    … 1 more lines", "    3", "    4", "    5", "    6"]
+        );
+        assert_eq!(
+            result("edit", many, true),
             ["    1", "    2", "    3", "    4", "    … 2 more lines"]
         );
         assert_eq!(result("read", many, false), [""; 0]);
         assert_eq!(result("edit", "no match", true), ["    no match"]);
+    }
+
+    #[test]
+    fn a_result_that_is_not_below_its_call_names_it() {
+        let mut activity = Activity::new(Style::new(false), 60);
+        let calls =
+            ["bash", "glob"].map(|name| event(json!({"type": "agent.tool_use", "name": name, "input": {}})));
+        for call in &calls {
+            activity.show(call);
+        }
+        let mut result = |call: &Event| {
+            activity.show(&event(json!({
+                "type": "agent.tool_result", "tool_use_id": call.id, "content": text("x"), "is_error": true,
+            })))
+        };
+        assert_eq!(result(&calls[0]), ["  of bash:", "    x"]);
+        assert_eq!(result(&calls[1]), ["  of glob:", "    x"]);
     }
 
     #[test]
