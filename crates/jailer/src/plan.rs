@@ -230,6 +230,7 @@ mod tests {
     fn a_machine_without_cgroups_skips_what_needs_them() {
         let machine = Machine {
             has_cgroups: false,
+            limits_pids: false,
             identity: Identity::Single,
             ..Machine::for_tests()
         };

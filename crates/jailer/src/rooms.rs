@@ -22,8 +22,9 @@ use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 use std::path::Path;
 
-const DIRECTORIES: [&str; 12] = [
+const DIRECTORIES: [&str; 13] = [
     "dev",
+    "empty",
     "image",
     "layers",
     "layers/disk",

@@ -10,8 +10,8 @@ use rustix::mount::UnmountFlags;
 
 /// Where the root is put together.
 const NEW_ROOT: &str = "/root";
-/// An empty directory of the image, to cover others with.
-pub const EMPTY: &str = "/image/.hostler/empty";
+/// An empty directory of the jailer's own, to cover others with: its mount tells nothing of the host.
+pub const EMPTY: &str = "/empty";
 /// Where a reader sees the files of a destroyed sandbox.
 pub const CHANGES: &str = ".hostler/changes";
 
