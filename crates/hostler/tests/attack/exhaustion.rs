@@ -66,6 +66,69 @@ async fn memory_ends_at_its_limit() {
 }
 
 #[tokio::test]
+async fn files_in_memory_count_as_memory() {
+    let (machine, place) = limited(Limits {
+        memory_bytes: 96 * MIB,
+        ..Limits::default()
+    })
+    .await;
+    if !machine.enforces(Aspect::MemoryLimit) {
+        return;
+    }
+    assert!(
+        place
+            .sh("head -c 16M /dev/zero > /dev/shm/small && rm /dev/shm/small")
+            .await
+            .succeeded()
+    );
+    let shared = place
+        .sh("head -c 200M /dev/zero > /dev/shm/large; code=$?; rm -f /dev/shm/large; exit $code")
+        .await;
+    assert!(!shared.succeeded(), "{shared:?}");
+    let anonymous =
+        "import os\nfile = os.memfd_create('m')\nfor _ in range(200): os.write(file, b'x' * (1 << 20))";
+    assert!(killed(&place.python(anonymous).await));
+    let pipes = r"
+import fcntl, os
+kept = []
+try:
+    while len(kept) < 4000:
+        read, write = os.pipe()
+        try: fcntl.fcntl(write, 1031, 1 << 20)
+        except OSError: pass
+        os.set_blocking(write, False)
+        try:
+            while True: os.write(write, b'x' * 65536)
+        except BlockingIOError: pass
+        kept.append((read, write))
+        print('held', len(kept), flush=True)
+except OSError as error: print('refused', error)
+print('done', flush=True)";
+    let outcome = place.python(pipes).await;
+    let memory = machine
+        .backend
+        .observe(&place.id)
+        .await
+        .unwrap()
+        .memory_bytes
+        .unwrap();
+    assert!(memory <= 96 * MIB, "{memory}");
+    assert!(outcome.text.starts_with("held 1\n"));
+    let held = outcome
+        .text
+        .lines()
+        .filter(|line| line.starts_with("held"))
+        .count();
+    assert!(
+        killed(&outcome) || outcome.text.contains("refused") || held * 4096 < 96 << 20,
+        "{held} {:?}",
+        outcome.exit
+    );
+    assert!(memory_kills(&machine, &place).await >= 1);
+    assert!(place.sh("true").await.succeeded());
+}
+
+#[tokio::test]
 async fn processes_end_at_their_limit() {
     let (machine, place) = limited(Limits {
         pids: 64,

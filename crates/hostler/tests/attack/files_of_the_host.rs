@@ -355,6 +355,72 @@ attempt('reading', lambda: open('/proc/sys/kernel/ostype').read())
 }
 
 #[tokio::test]
+async fn no_descriptor_of_the_host_is_inherited() {
+    let marker = tempfile::Builder::new()
+        .prefix("open-on-the-host-")
+        .tempfile()
+        .unwrap();
+    // Left open over every exec, as a careless parent of hostler would.
+    rustix::io::fcntl_setfd(marker.as_file(), rustix::io::FdFlags::empty()).unwrap();
+    let control = std::process::Command::new("ls")
+        .args(["-l", "/proc/self/fd"])
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&control.stdout).contains("open-on-the-host-"));
+    let machine = Machine::start().await;
+    let place = machine.sandbox().await;
+    let own = place
+        .sh("cd /proc/self/fd && for one in *; do echo $one; done")
+        .await;
+    // The last one is the listing itself.
+    assert_eq!(
+        own.text
+            .split_whitespace()
+            .filter(|fd| fd.parse::<u32>().is_ok_and(|fd| fd > 3))
+            .count(),
+        0,
+        "{own:?}"
+    );
+    let started = place
+        .sh("setsid sleep 300 </dev/null >/dev/null 2>&1 & echo $!")
+        .await;
+    assert!(started.succeeded());
+    let processes = calls::processes_on_the_host(&place).await;
+    assert!(processes.len() >= 2, "the guest and the command: {processes:?}");
+    for id in processes {
+        let mounts = std::fs::read_to_string(format!("/proc/{id}/mountinfo")).unwrap();
+        let known: Vec<_> = mounts
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .collect();
+        let is_guest = std::fs::read_to_string(format!("/proc/{id}/status"))
+            .unwrap()
+            .lines()
+            .any(|line| line.starts_with("NSpid") && line.ends_with("\t1"));
+        for entry in std::fs::read_dir(format!("/proc/{id}/fd")).unwrap() {
+            let entry = entry.unwrap();
+            let target = std::fs::read_link(entry.path()).unwrap().display().to_string();
+            assert!(!target.contains("open-on-the-host-"), "{id}: {target}");
+            let facts = std::fs::read_to_string(format!("/proc/{id}/fdinfo/{}", entry.file_name().display()))
+                .unwrap();
+            let mount = facts
+                .lines()
+                .find_map(|line| line.strip_prefix("mnt_id:"))
+                .unwrap()
+                .trim();
+            // What has no name has no mount of the sandbox; the guest's outbox is a file without one.
+            let nameless = !target.starts_with('/') || (is_guest && target.ends_with(" (deleted)"));
+            // The guest's own standard streams are the machine's /dev/null.
+            let nothing = is_guest && target == "/dev/null";
+            assert!(
+                nameless || nothing || known.contains(&mount),
+                "{id} (guest: {is_guest}) has {target}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn file_handles_open_nothing() {
     let machine = Machine::start().await;
     let place = machine.sandbox().await;
