@@ -381,8 +381,9 @@ async fn no_descriptor_of_the_host_is_inherited() {
         0,
         "{own:?}"
     );
+    // Only what has a session of its own outlives the command that started it.
     let started = place
-        .sh("setsid sleep 300 </dev/null >/dev/null 2>&1 & echo $!")
+        .sh("setsid sh -c 'touch /tmp/started; exec sleep 300' </dev/null >/dev/null 2>&1 & until [ -e /tmp/started ]; do :; done")
         .await;
     assert!(started.succeeded());
     let processes = calls::processes_on_the_host(&place).await;
