@@ -1,55 +1,32 @@
 //! The difference of two texts as the protocol's `structuredPatch`: unified hunks with three lines of context.
 
-use std::time::Duration;
-
+use line_diff::Hunk;
 use serde_json::{Value, json};
-use similar::{ChangeTag, DiffOp, TextDiff};
-
-const CONTEXT_LINES: usize = 3;
-/// After this long a coarser difference will do.
-const SEARCH_FOR: Duration = Duration::from_millis(300);
 
 pub(crate) fn structured(old: &str, new: &str) -> Vec<Value> {
-    let diff = TextDiff::configure().timeout(SEARCH_FOR).diff_lines(old, new);
-    diff.grouped_ops(CONTEXT_LINES)
+    line_diff::hunks(old.as_bytes(), new.as_bytes())
         .iter()
-        .filter_map(|group| hunk(&diff, group))
+        .map(hunk)
         .collect()
 }
 
-fn hunk(diff: &TextDiff<'_, '_, str>, group: &[DiffOp]) -> Option<Value> {
-    let (first, last) = (group.first()?, group.last()?);
-    let old = first.old_range().start..last.old_range().end;
-    let new = first.new_range().start..last.new_range().end;
+fn hunk(hunk: &Hunk<'_>) -> Value {
     let mut lines = Vec::new();
-    for change in group.iter().flat_map(|operation| diff.iter_changes(operation)) {
-        let sign = match change.tag() {
-            ChangeTag::Equal => ' ',
-            ChangeTag::Delete => '-',
-            ChangeTag::Insert => '+',
-        };
-        let line = change.value();
-        lines.push(format!("{sign}{}", line.strip_suffix('\n').unwrap_or(line)));
-        if !line.ends_with('\n') {
+    for (sign, line) in &hunk.lines {
+        // Both texts are whole characters, and lines end only at line ends.
+        let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line));
+        lines.push(format!("{}{text}", sign.as_char()));
+        if !line.ends_with(b"\n") {
             lines.push("\\ No newline at end of file".to_owned());
         }
     }
-    Some(json!({
-        "oldStart": start(&old),
-        "oldLines": old.len(),
-        "newStart": start(&new),
-        "newLines": new.len(),
+    json!({
+        "oldStart": Hunk::start(&hunk.old),
+        "oldLines": hunk.old.len(),
+        "newStart": Hunk::start(&hunk.new),
+        "newLines": hunk.new.len(),
         "lines": lines,
-    }))
-}
-
-/// Counted from one; an empty range is told by the line before it.
-fn start(range: &std::ops::Range<usize>) -> usize {
-    if range.is_empty() {
-        range.start
-    } else {
-        range.start + 1
-    }
+    })
 }
 
 #[cfg(test)]

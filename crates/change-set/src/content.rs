@@ -2,10 +2,10 @@
 //! adversarial pair of files costs a bounded time.
 
 use crate::change_set::Lines;
-use crate::limits::{CHUNK_BYTES, DIFF_TIME, DIFF_TIME_TOTAL, MAX_COUNTED_BYTES, MAX_TEXT_BYTES};
+use crate::limits::{CHUNK_BYTES, DIFF_TIME_TOTAL, MAX_COUNTED_BYTES, MAX_TEXT_BYTES};
 use crate::path::RelativePath;
 use crate::source::{Pieces, Source, SourceError};
-use similar::{ChangeTag, TextDiff};
+use line_diff::Count;
 use std::fs::File;
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
@@ -42,34 +42,15 @@ impl Budget {
             return Lines::Binary;
         }
         let began = Instant::now();
-        let (mut added, mut removed) = (0, 0);
-        if old.is_empty() || new.is_empty() {
-            (added, removed) = (line_count(new), line_count(old));
-        } else {
-            for change in diff(old, new, self.time.min(DIFF_TIME)).iter_all_changes() {
-                match change.tag() {
-                    ChangeTag::Insert => added += 1,
-                    ChangeTag::Delete => removed += 1,
-                    ChangeTag::Equal => {}
-                }
-            }
-        }
+        let Count { added, removed } = line_diff::count(old, new);
         self.time = self.time.saturating_sub(began.elapsed());
         Lines::Counted { added, removed }
     }
 }
 
-pub(crate) fn diff<'a>(old: &'a [u8], new: &'a [u8], time: Duration) -> TextDiff<'a, 'a, [u8]> {
-    TextDiff::configure().timeout(time).diff_lines(old, new)
-}
-
 /// As Git judges it: a NUL byte near the beginning.
 pub(crate) fn is_binary(content: &[u8]) -> bool {
     content[..content.len().min(8000)].contains(&0)
-}
-
-fn line_count(content: &[u8]) -> usize {
-    content.split_inclusive(|byte| *byte == b'\n').count()
 }
 
 /// A file of the workspace, of at most `size` bytes; a file that grew meanwhile is cut there, and found out by its

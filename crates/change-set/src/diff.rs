@@ -2,14 +2,16 @@
 //! text.
 
 use crate::change_set::{After, ChangeSet, Entry, Kind};
-use crate::content::{self, diff, is_binary};
+use crate::content::{self, is_binary};
 use crate::error::CollectError;
-use crate::limits::{DIFF_TIME, MAX_TEXT_BYTES};
+use crate::limits::MAX_TEXT_BYTES;
 use crate::path::RelativePath;
 use crate::root::Root;
 use crate::source::{self, Source};
 use crate::stamp::{NodeKind, Stamp};
+use line_diff::Hunk;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 /// One side of a diff: its mode as Git writes it, and its content where it is small enough to be shown.
 struct Side {
@@ -117,14 +119,29 @@ fn render(path: &RelativePath, old: Option<&Side>, new: Option<&Side>) -> Vec<u8
         return text.into_bytes();
     }
     let mut text = text.into_bytes();
-    let lines = diff(&old, &new, DIFF_TIME);
-    // Writing to memory does not fail.
-    let _ = lines
-        .unified_diff()
-        .context_radius(3)
-        .header(&a, &b)
-        .to_writer(&mut text);
+    let hunks = line_diff::hunks(&old, &new);
+    if !hunks.is_empty() {
+        text.extend(format!("--- {a}\n+++ {b}\n").into_bytes());
+    }
+    for hunk in hunks {
+        text.extend(format!("@@ -{} +{} @@\n", span(&hunk.old), span(&hunk.new)).into_bytes());
+        for (sign, line) in hunk.lines {
+            text.push(sign.as_char() as u8);
+            text.extend(line);
+            if !line.ends_with(b"\n") {
+                text.extend(b"\n\\ No newline at end of file\n");
+            }
+        }
+    }
     text
+}
+
+/// Where a hunk starts and how many lines it has, unless it is one.
+fn span(lines: &Range<usize>) -> String {
+    match (Hunk::start(lines), lines.len()) {
+        (start, 1) => start.to_string(),
+        (start, count) => format!("{start},{count}"),
+    }
 }
 
 /// A name as Git quotes it: anything but plain text in C's manner.

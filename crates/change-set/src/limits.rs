@@ -29,9 +29,6 @@ pub const MAX_TEXT_BYTES: u64 = 4 << 20;
 /// Bytes read for counting lines, in all files together.
 pub const MAX_COUNTED_BYTES: u64 = 256 << 20;
 
-/// Time for comparing the lines of one file; an adversarial pair of files costs a coarser diff, not hours.
-pub const DIFF_TIME: Duration = Duration::from_millis(500);
-
 /// Time for comparing the lines of all files together.
 pub const DIFF_TIME_TOTAL: Duration = Duration::from_secs(20);
 

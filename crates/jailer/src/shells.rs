@@ -108,13 +108,19 @@ impl Workshop {
                 } else {
                     None
                 };
-                let child = sys::clone3(NAMESPACES as u64, group.as_ref().map(|group| group.as_fd()))
-                    .during("clone namespaces", || {
-                        "are user namespaces allowed here?".to_owned()
-                    })?;
-                let Some(child) = child else { become_shell(theirs) };
-                shell.child = Some(child);
-                Ok(())
+                // What namespaces and their watches take is charged to their maker, and no two ranges share a maker.
+                if let Some(range) = shell.range {
+                    identity::act_as(range.base())?;
+                }
+                let cloned = sys::clone3(NAMESPACES as u64, group.as_ref().map(|group| group.as_fd()));
+                if matches!(cloned, Ok(None)) {
+                    become_shell(theirs);
+                }
+                let back = shell.range.map_or(Ok(()), |_| identity::act_as_root());
+                shell.child = cloned.during("clone namespaces", || {
+                    "are user namespaces allowed here?".to_owned()
+                })?;
+                back
             }
             ShellStep::MapIds => {
                 let map = identity::sandbox_map(self.machine.identity, shell.base());

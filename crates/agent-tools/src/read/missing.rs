@@ -2,13 +2,11 @@
 
 use std::path::Path;
 
-use similar::get_close_matches;
-
 use crate::toolbox::Files;
 
 /// Of a directory with more entries, only these are looked at.
 const ENTRIES: usize = 5000;
-const LIKENESS: f32 = 0.6;
+const LIKENESS: f64 = 0.6;
 
 pub(crate) fn missing(files: &Files, path: &Path) -> String {
     let place = files.place.current();
@@ -41,12 +39,13 @@ fn near(path: &Path) -> Option<String> {
     let found = if let Some(name) = same_stem {
         name.as_str()
     } else {
-        let names: Vec<&str> = names
+        let likeness = |name: &str| strsim::normalized_damerau_levenshtein(wanted, name);
+        names
             .iter()
-            .map(String::as_str)
-            .filter(|name| name.len() < 256)
-            .collect();
-        get_close_matches(wanted, &names, 1, LIKENESS).first().copied()?
+            .map(|name| (likeness(name), name.as_str()))
+            .filter(|(likeness, _)| *likeness >= LIKENESS)
+            .max_by(|one, other| one.0.total_cmp(&other.0))?
+            .1
     };
     Some(parent.join(found).display().to_string())
 }

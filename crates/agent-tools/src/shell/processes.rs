@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -148,19 +148,27 @@ fn is_pipe(target: &Path, pipe: &Path) -> bool {
     target.strip_suffix(b" (deleted)").unwrap_or(target) == pipe.as_os_str().as_bytes()
 }
 
-/// The direct children of a process, as cheaply as the kernel tells them.
+/// The direct children of a process, as cheaply as the kernel tells them: each thread has a list of its own.
 pub(crate) fn children(pid: i32) -> HashSet<Identity> {
-    if let Ok(list) = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")) {
+    children_of_threads(pid).unwrap_or_else(|_| {
+        all()
+            .into_values()
+            .filter(|process| process.parent == pid)
+            .map(|process| process.identity)
+            .collect()
+    })
+}
+
+fn children_of_threads(pid: i32) -> io::Result<HashSet<Identity>> {
+    let mut children = HashSet::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let list = fs::read_to_string(thread?.path().join("children"))?;
         let pids = list
             .split_ascii_whitespace()
             .filter_map(|number| number.parse().ok());
-        return pids.filter_map(read).map(|process| process.identity).collect();
+        children.extend(pids.filter_map(read).map(|process| process.identity));
     }
-    all()
-        .into_values()
-        .filter(|process| process.parent == pid)
-        .map(|process| process.identity)
-        .collect()
+    Ok(children)
 }
 
 pub(crate) fn identity(pid: i32) -> Option<Identity> {

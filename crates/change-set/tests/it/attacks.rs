@@ -123,7 +123,7 @@ async fn a_git_file_that_points_elsewhere_needs_the_flag_too() {
 
 #[tokio::test]
 async fn a_workspace_swapped_for_a_symlink_is_not_followed() {
-    let fixture = Fixture::with(&[("f", "old\n")]);
+    let mut fixture = Fixture::with(&[("f", "old\n")]);
     let outside = fixture.base.join("outside");
     fs::create_dir(&outside).unwrap();
     fs::write(outside.join("f"), "old\n").unwrap();
@@ -140,6 +140,7 @@ async fn a_workspace_swapped_for_a_symlink_is_not_followed() {
     let error = change_set::apply(&report, &set, &options).await.unwrap_err();
     assert!(matches!(error, ApplyError::Root(_)), "{error}");
     assert_eq!(fixture.picture()["f"], "old\n");
+    fixture.begin();
     assert!(
         matches!(fixture.collect(&report).await.map(|set| summary(&set)), Ok(lines) if lines == ["~ f +1 -1"])
     );

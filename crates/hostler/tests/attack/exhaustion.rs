@@ -175,6 +175,42 @@ print('threads', threads)";
     );
 }
 
+/// CPU time that two busy processes got in a while, in thousandths of it.
+async fn share(cpu_millis: u32) -> Option<u64> {
+    let (machine, place) = limited(Limits {
+        cpu_millis,
+        ..Limits::default()
+    })
+    .await;
+    machine.enforces(Aspect::CpuLimit).then_some(())?;
+    let used = async || {
+        machine
+            .backend
+            .observe(&place.id)
+            .await
+            .unwrap()
+            .cpu_micros
+            .unwrap()
+    };
+    let (before, began) = (used().await, Instant::now());
+    let outcome = place
+        .sh("for i in 1 2; do timeout 2 sh -c 'while :; do :; done' & done; wait")
+        .await;
+    let (after, wall) = (used().await, began.elapsed());
+    assert!(wall >= Duration::from_secs(2), "{outcome:?}");
+    Some((after - before) * 1000 / u64::try_from(wall.as_micros()).unwrap())
+}
+
+#[tokio::test]
+async fn cpu_ends_at_its_limit() {
+    let (Some(little), Some(much)) = (share(50).await, share(1500).await) else {
+        return;
+    };
+    // A busy machine gives less, and never more.
+    assert!(little <= 120, "{little}");
+    assert!(much > little + little / 2, "{much} against {little}");
+}
+
 #[tokio::test]
 async fn disk_ends_at_its_limit() {
     let (machine, place) = limited(Limits {

@@ -13,6 +13,61 @@ use std::time::Duration;
 
 const SECRET: &str = "only the host may know this";
 
+/// Everything at the top of a sandbox.
+const TOP: &str = ".hostler bin dev etc home lib lib32 lib64 libx32 media mnt opt proc root run sbin srv sys tmp usr \
+                   var workspace";
+
+#[tokio::test]
+async fn host_files_are_not_there() {
+    let machine = Machine::start().await;
+    let place = machine.sandbox().await;
+    let home = std::env::var("HOME").unwrap_or_default();
+    let places = [
+        "/tmp", "/var/tmp", "/run", "/dev/shm", "/root", "/opt", "/srv", "/mnt", "/home", &home,
+    ];
+    let secrets: Vec<_> = places
+        .iter()
+        .filter_map(|directory| {
+            tempfile::Builder::new()
+                .prefix("secret-of-host-")
+                .tempfile_in(directory)
+                .ok()
+        })
+        .collect();
+    assert!(secrets.len() >= 2, "{secrets:?}");
+    place::write(&place.workspace.path().join("secret-of-host-control"), SECRET);
+    for secret in &secrets {
+        place::write(secret.path(), SECRET);
+        let path = secret.path().display();
+        let found = place.sh(&format!("cat {path}")).await;
+        // The agent may not even look into the sandbox's own /root.
+        let reason = if secret.path().starts_with("/root") {
+            "Permission denied"
+        } else {
+            "No such file"
+        };
+        assert!(!found.succeeded() && found.text.contains(reason), "{found:?}");
+    }
+    // Nor under another name, by any way that the sandbox has to the top of its files.
+    let search = "for top in / /proc/self/root /proc/self/cwd /proc/thread-self/root /workspace/../..; do \
+                  find $top/ \\( -path '*/proc' -o -path '*/usr' \\) -prune -o -name 'secret-of-host-*' -print; \
+                  done 2>/dev/null | grep -v '/secret-of-host-control$'; \
+                  cat /workspace/secret-of-host-control";
+    assert_eq!(place.sh(search).await.text, SECRET);
+    let top = place.sh("ls -A /").await;
+    assert!(top.succeeded());
+    for name in top.text.split_whitespace() {
+        assert!(TOP.split_whitespace().any(|known| known == name), "{name}");
+    }
+    let others = place
+        .sh("ls -A /home/agent /mnt /media /opt /srv /run/lock /sys | grep -v :; ls /home; ls /run")
+        .await;
+    assert_eq!(
+        others.text.split_whitespace().collect::<Vec<_>>(),
+        ["agent", "lock"]
+    );
+}
+
 #[tokio::test]
 async fn host_sockets_are_not_there() {
     let machine = Machine::start().await;
@@ -327,6 +382,80 @@ say('unmount', call('umount2', D.encode(), 2))
         "{moved:?}"
     );
     assert_eq!(snapshot(&data), before);
+}
+
+#[tokio::test]
+async fn proc_tells_nothing_of_the_host() {
+    let machine = Machine::start().await;
+    let place = machine.sandbox().await;
+    let masked = [
+        "cmdline",
+        "config.gz",
+        "interrupts",
+        "kallsyms",
+        "key-users",
+        "keys",
+        "locks",
+        "modules",
+        "partitions",
+        "swaps",
+        "timer_list",
+    ];
+    let read = |name: &str| {
+        format!(
+            "try: say({name:?}, 'tells' if open('/proc/{name}', 'rb').read(1) else 'empty')\nexcept OSError as error: say({name:?}, named(error.errno))\n"
+        )
+    };
+    let program: String = masked.iter().map(|name| read(name)).collect();
+    let (inside, outside) = (calls::inside(&place, &program).await, calls::outside(&program));
+    for name in masked {
+        assert!(
+            ["empty", "ENOENT"].contains(&inside.of(name)),
+            "{name}: {}",
+            inside.of(name)
+        );
+    }
+    assert!(
+        outside.all().filter(|(_, answer)| *answer == "tells").count() >= 4,
+        "{outside:?}"
+    );
+    // What only root may read on the host, nobody may here.
+    let roots = [
+        "kcore",
+        "kmsg",
+        "iomem",
+        "kpagecount",
+        "vmallocinfo",
+        "slabinfo",
+        "1/environ",
+        "1/maps",
+        "1/mem",
+    ];
+    let program: String = roots.iter().map(|name| read(name)).collect();
+    for (name, answer) in calls::inside(&place, &program).await.all() {
+        let hidden = ["EACCES", "EPERM", "ENOENT"].contains(&answer);
+        // Kernels show the ranges to everybody, with zeros for addresses.
+        assert!(
+            hidden
+                || name == "iomem"
+                || (name.starts_with("1/") && !machine.enforces(sandbox::Aspect::SeparateUsers)),
+            "{name}: {answer}"
+        );
+    }
+    let memory = place.sh("grep -v '^ *0*-0* ' /proc/iomem").await;
+    assert!(
+        memory.text.is_empty() || memory.text.contains("Permission denied"),
+        "{memory:?}"
+    );
+    let mounts = place.sh("cat /proc/self/mountinfo").await;
+    assert!(mounts.succeeded() && mounts.text.contains(" /workspace "));
+    for origin in [machine.data.path(), place.workspace.path()] {
+        assert!(!mounts.text.contains(origin.to_str().unwrap()), "{}", mounts.text);
+    }
+    let groups = place.sh("cat /proc/self/cgroup").await;
+    assert!(groups.text.lines().all(|line| line.ends_with(":/")), "{groups:?}");
+    let names = place.sh("cat /proc/sys/kernel/hostname; ls /proc/acpi /proc/bus /proc/driver /proc/fs /proc/irq 2>/dev/null | grep -v -e : -e '^$'").await;
+    assert_eq!(names.text, "sandbox\n");
 }
 
 #[tokio::test]

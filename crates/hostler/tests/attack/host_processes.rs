@@ -2,6 +2,7 @@
 
 use crate::calls;
 use crate::place::Machine;
+use sandbox::Aspect;
 use std::io::BufRead as _;
 use std::process::{Child, Command, Stdio};
 
@@ -69,6 +70,111 @@ for pid in ({id}, {own}):
     assert!(storm.text.contains("done"), "{storm:?}");
     assert!(victim.0.try_wait().unwrap().is_none());
     assert!(place.sh("true").await.succeeded(), "the guest survived as well");
+}
+
+/// Tracing, reading and writing a process.
+fn touch(target: &str) -> String {
+    format!(
+        "
+{target}
+class Piece(ctypes.Structure):
+    _fields_ = [('base', ctypes.c_void_p), ('length', ctypes.c_size_t)]
+page = ctypes.create_string_buffer(16)
+def pieces(address):
+    return ctypes.byref(Piece(address, 16))
+with open('/proc/self/maps') as maps:
+    somewhere = int(maps.readline().split('-')[0], 16)
+for task in (sorted(os.listdir(f'/proc/{{target}}/task')) or [str(target)]):
+    seized = call('ptrace', 0x4206, int(task), 0, 0)
+    say(f'seize {{task}}', seized)
+    if seized != 'ok':
+        say(f'attach {{task}}', call('ptrace', 16, int(task), 0, 0))
+for name in ('mem', 'environ', 'maps', 'auxv', 'syscall'):
+    def read():
+        with open(f'/proc/{{target}}/{{name}}', 'rb') as file:
+            if name == 'mem':
+                file.seek(somewhere)
+            file.read(16)
+    attempt(name, read)
+attempt('root', lambda: os.listdir(f'/proc/{{target}}/root'))
+attempt('descriptors', lambda: os.listdir(f'/proc/{{target}}/fd'))
+attempt('memory to write', lambda: os.open(f'/proc/{{target}}/mem', os.O_RDWR))
+attempt('directory', lambda: os.listdir(f'/proc/{{target}}/cwd'))
+held = os.pidfd_open(target)
+say('take a descriptor', call('pidfd_getfd', held, 0, 0))
+say('read memory', call('process_vm_readv', target, pieces(ctypes.addressof(page)), 1, pieces(somewhere), 1, 0))
+say('write memory', call('process_vm_writev', target, pieces(ctypes.addressof(page)), 1, pieces(ctypes.addressof(page)), 1, 0))
+"
+    )
+}
+
+/// A child of the program, at rest, with a copy of its memory.
+const CHILD: &str = "
+import atexit
+ready, say_ready = os.pipe()
+target = os.fork()
+if not target:
+    CHANGE
+    os.write(say_ready, b'1')
+    signal.pause()
+os.read(ready, 1)
+atexit.register(lambda: os.kill(target, 9))
+";
+
+#[tokio::test]
+async fn the_guest_cannot_be_traced() {
+    let machine = Machine::start().await;
+    let place = machine.sandbox().await;
+    calls::inside(&place, &touch(&CHILD.replace("CHANGE", "pass")))
+        .await
+        .expect_only("ok");
+    if !machine.enforces(Aspect::SeparateUsers) {
+        assert!(!calls::is_root());
+        return;
+    }
+    let attack = touch("target = 1")
+        + "for number in (0, 9, 19):\n    say(f'signal {number}', call('kill', 1, number))\n";
+    let answers = calls::inside(&place, &attack).await;
+    assert!(answers.all().count() >= 14, "{answers:?}");
+    for (what, answer) in answers.all() {
+        assert!(answer == "EPERM" || answer == "EACCES", "{what}: {answer}");
+    }
+    assert!(place.sh("true").await.succeeded());
+}
+
+#[tokio::test]
+async fn only_own_processes_can_be_traced() {
+    let machine = Machine::start().await;
+    let place = machine.sandbox().await;
+    calls::inside(&place, &touch(&CHILD.replace("CHANGE", "pass")))
+        .await
+        .expect_only("ok");
+    // One that may not be traced without a capability, though it is the agent's.
+    let hidden = CHILD.replace("CHANGE", "raw('prctl', 4, 0)");
+    let guarded = "seize attach mem environ maps";
+    let program = touch(&hidden);
+    let inside = calls::inside(&place, &program).await;
+    for (what, answer) in inside
+        .all()
+        .filter(|(what, _)| guarded.contains(what.split(' ').next().unwrap()))
+    {
+        assert!(answer == "EPERM" || answer == "EACCES", "{what}: {answer}");
+    }
+    if calls::is_root() {
+        calls::outside(&program).expect(&[("mem", "ok"), ("read memory", "ok")]);
+    }
+    // All others that there are belong to the guest.
+    let others = "
+for pid in sorted(int(name) for name in os.listdir('/proc') if name.isdigit()):
+    if os.stat(f'/proc/{pid}').st_uid != os.getuid() or pid == 1:
+        say(f'seize {pid}', call('ptrace', 0x4206, pid, 0, 0))
+say('no such', call('ptrace', 0x4206, 31999, 0, 0))
+";
+    let answers = calls::inside(&place, others).await;
+    answers.expect(&[("seize 1", "EPERM"), ("no such", "ESRCH")]);
+    for (what, answer) in answers.all().filter(|(what, _)| what.starts_with("seize")) {
+        assert_eq!(answer, "EPERM", "{what}");
+    }
 }
 
 #[tokio::test]

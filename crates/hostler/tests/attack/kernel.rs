@@ -8,6 +8,181 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 #[tokio::test]
+async fn mounts_are_refused() {
+    let machine = Machine::start().await;
+    let place = machine.sandbox().await;
+    let attack = "
+calls([
+    ('mount', b'tmpfs', b'/mnt', b'tmpfs', 0, 0),
+    ('umount2', b'/proc', 2),
+    ('pivot_root', b'/tmp', b'/tmp'),
+    ('open_tree', -100, b'/tmp', 0x1 | 0x80000),
+    ('move_mount', -1, b'', -100, b'/mnt', 4),
+    ('fsopen', b'tmpfs', 0),
+    ('fsconfig', -1, 6, 0, 0, 0),
+    ('fsmount', -1, 0, 0),
+    ('fspick', -100, b'/tmp', 0),
+    ('mount_setattr', -100, b'/', 0, 0, 32),
+])
+say('mount bind', call('mount', b'/usr', b'/mnt', 0, 0x1000, 0))
+say('mount remount', call('mount', 0, b'/', 0, 0x20 | 0x1000, 0))
+say('mount move', call('mount', b'/proc', b'/mnt', 0, 0x2000, 0))
+say('mount propagation', call('mount', 0, b'/', 0, 0x40000 | 0x4000, 0))
+say('mount proc', call('mount', b'proc', b'/mnt', b'proc', 0, 0))
+say('chroot', call('chroot', b'/tmp'))
+";
+    let before = place.sh("cat /proc/self/mountinfo").await;
+    calls::inside(&place, attack).await.expect_only("EPERM");
+    assert_eq!(place.sh("cat /proc/self/mountinfo").await.text, before.text);
+    let control = calls::outside_as_root_of_a_namespace(attack);
+    control.expect(&[
+        ("mount", "ok"),
+        ("mount bind", "ok"),
+        ("fsopen", "ok"),
+        ("open_tree", "ok"),
+    ]);
+    for tool in [
+        "mount -t tmpfs none /mnt",
+        "umount -l /workspace",
+        "mount -o remount,rw /usr",
+        "unshare -m true",
+    ] {
+        assert!(!place.sh(tool).await.succeeded(), "{tool}");
+    }
+}
+
+const NAMESPACES: &str = "
+flags = {'mount': 0x20000, 'cgroup': 0x2000000, 'uts': 0x4000000, 'ipc': 0x8000000, 'user': 0x10000000, 'pid': 0x20000000, 'network': 0x40000000}
+def in_child(action):
+    ends = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(ends[1], action().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    return os.read(ends[0], 100).decode()
+def cloned(flag):
+    made = raw('clone', flag | signal.SIGCHLD)
+    if made == 0:
+        os._exit(0)
+    return 'ok' if made > 0 else named(ctypes.get_errno())
+def also_new(flag):
+    arguments = (ctypes.c_uint64 * 8)(flag, 0, 0, 0, signal.SIGCHLD, 0, 0, 0)
+    made = raw('clone3', arguments, 64)
+    if made == 0:
+        os._exit(0)
+    return 'ok' if made > 0 else named(ctypes.get_errno())
+for name, flag in flags.items():
+    say(f'unshare {name}', in_child(lambda: call('unshare', flag)))
+    say(f'clone {name}', in_child(lambda: cloned(flag)))
+    say(f'clone3 {name}', in_child(lambda: also_new(flag)))
+say('unshare time', in_child(lambda: call('unshare', 0x80)))
+say('unshare all', in_child(lambda: call('unshare', sum(flags.values()))))
+for name in ('mnt', 'cgroup', 'uts', 'ipc', 'user', 'pid', 'net', 'time'):
+    own = os.open(f'/proc/self/ns/{name}', os.O_RDONLY)
+    say(f'setns {name}', in_child(lambda: call('setns', own, 0)))
+";
+
+#[tokio::test]
+async fn namespaces_are_refused() {
+    let machine = Machine::start().await;
+    let place = machine.sandbox().await;
+    let answers = calls::inside(&place, NAMESPACES).await;
+    assert_eq!(answers.all().count(), 31);
+    for (what, answer) in answers.all() {
+        let wanted = if what.starts_with("clone3") {
+            "ENOSYS"
+        } else {
+            "EPERM"
+        };
+        assert_eq!(answer, wanted, "{what}");
+    }
+    let control = calls::outside_as_root_of_a_namespace(NAMESPACES);
+    for (what, answer) in control.all().filter(|(what, _)| !what.starts_with("setns")) {
+        assert_eq!(answer, "ok", "{what}");
+    }
+    control.expect(&[("setns mnt", "ok")]);
+    // What a thread needs is allowed, and won nothing.
+    let harmless = "
+import threading
+attempt('thread', lambda: threading.Thread(target=lambda: None).start())
+say('files', call('unshare', 0x400))
+";
+    calls::inside(&place, harmless).await.expect_only("ok");
+}
+
+#[tokio::test]
+async fn no_capability_can_be_won() {
+    let machine = Machine::start().await;
+    let workspace = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(workspace.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::copy("/bin/cat", workspace.path().join("cat")).unwrap();
+    // Every capability, permitted and effective: a file like this on the host gives them to anybody.
+    let give = format!(
+        "attempt('give', lambda: os.setxattr('{0}/cat', 'security.capability', bytes.fromhex('01000002' + '00200000' + '00000000' * 3)))
+def run(user):
+    ends = os.pipe()
+    child = os.fork()
+    if not child:
+        os.dup2(ends[1], 1)
+        os.setgid(user); os.setuid(user)
+        os.execv('{0}/cat', ['cat', '/proc/self/status'])
+    os.waitpid(child, 0)
+    text = os.read(ends[0], 65536).decode()
+    return [line for line in text.splitlines() if line.startswith('CapEff')][0].split()[1]
+say('effective', run(65534) if os.getuid() == 0 else 'none')",
+        workspace.path().display()
+    );
+    let given = calls::outside(&give);
+    if calls::is_root() {
+        given.expect(&[("give", "ok")]);
+        assert!(
+            !given.of("effective").starts_with("0000000000000000"),
+            "{given:?}"
+        );
+    }
+    let place = machine.sandbox_with(Limits::default(), workspace).await;
+    let none = "CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\n\
+                CapBnd:\t0000000000000000\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n";
+    for program in [
+        "cat",
+        "/workspace/cat",
+        "/usr/bin/newuidmap 2>&1 >/dev/null; cat",
+        "python3 -c 'print(open(\"/proc/self/status\").read())' ; : ",
+    ] {
+        let status = place
+            .sh(&format!(
+                "{program} /proc/self/status | grep -E '^(Cap|NoNewPrivs|Seccomp:)'"
+            ))
+            .await;
+        assert!(
+            status.text.ends_with(none) || program.ends_with(": "),
+            "{program}: {status:?}"
+        );
+    }
+    let attack = "
+import shutil
+shutil.copy('/bin/cat', '/tmp/cat')
+attempt('file capability', lambda: os.setxattr('/tmp/cat', 'security.capability', bytes.fromhex('01000002' + '00200000' + '00000000' * 3)))
+attempt('root', lambda: os.setresuid(0, 0, 0))
+attempt('root group', lambda: os.setresgid(0, 0, 0))
+attempt('groups', lambda: os.setgroups([0, 5]))
+header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+say('set', call('capset', header, (ctypes.c_uint32 * 6)(*[0xffffffff] * 6)))
+say('ambient', call('prctl', 47, 2, 21, 0, 0))
+";
+    calls::inside(&place, attack).await.expect_only("EPERM");
+    let kept = "
+say('privileges again', call('prctl', 38, 0, 0, 0, 0))
+say('keep', call('prctl', 28, 0x2f))
+say('without filter', call('prctl', 22, 0))
+";
+    for (what, answer) in calls::inside(&place, kept).await.all() {
+        assert!(["EINVAL", "EPERM"].contains(&answer), "{what}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn set_uid_does_nothing() {
     let machine = Machine::start().await;
     let workspace = tempfile::tempdir().unwrap();

@@ -4,12 +4,14 @@
 //! backend's report says so.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+mod applying;
 mod calls;
 mod exhaustion;
 mod files_of_the_host;
 mod host_processes;
 mod kernel;
 mod keys;
+mod left_behind;
 mod names;
 mod network;
 mod other_sandboxes;

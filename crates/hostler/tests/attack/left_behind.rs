@@ -1,0 +1,194 @@
+//! P59: nothing is left behind, also where hostler had no time to tidy up.
+
+use crate::exhaustion::running;
+use crate::product::{Product, says};
+use serde_json::Value;
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const DEADLINE: Duration = Duration::from_mins(1);
+const KILLS: u64 = 100;
+/// About twice as long as a session takes to come to its agent's command.
+const LONGEST_MILLIS: u64 = 800;
+
+/// What of some instances is on the machine, besides what they keep in their data directory.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Left {
+    processes: Vec<String>,
+    cgroups: Vec<PathBuf>,
+    ranges: Vec<PathBuf>,
+    loop_devices: Vec<String>,
+    mounts: Vec<String>,
+}
+
+impl Left {
+    fn of(data: &Path, instances: &[String]) -> Self {
+        let is_theirs = |text: &str| instances.iter().any(|id| text.contains(id.as_str()));
+        let data = data.to_str().unwrap();
+        let process = |path: &PathBuf| {
+            let read = |name: &str| std::fs::read(path.join(name)).unwrap_or_default();
+            let text = |name: &str| String::from_utf8_lossy(&read(name)).into_owned();
+            is_theirs(&text("cgroup")) || text("environ").contains(data) || text("mountinfo").contains(data)
+        };
+        let describe = |path: PathBuf| {
+            let arguments = std::fs::read(path.join("cmdline")).unwrap_or_default();
+            format!(
+                "{} {}",
+                path.display(),
+                String::from_utf8_lossy(&arguments).replace('\0', " ")
+            )
+        };
+        let top = Path::new("/sys/fs/cgroup");
+        let bases = [top.to_owned()]
+            .into_iter()
+            .chain(entries(top))
+            .map(|hierarchy| hierarchy.join("hostler"));
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        Self {
+            processes: entries(Path::new("/proc"))
+                .filter(process)
+                .map(describe)
+                .collect(),
+            cgroups: bases
+                .flat_map(|base| entries(&base))
+                .filter(|path| is_theirs(path.to_str().unwrap()))
+                .collect(),
+            ranges: entries(Path::new("/run/hostler/ranges"))
+                .filter(|path| std::fs::read_to_string(path).is_ok_and(|owner| is_theirs(&owner)))
+                .collect(),
+            loop_devices: entries(Path::new("/sys/block"))
+                .filter_map(|path| std::fs::read_to_string(path.join("loop/backing_file")).ok())
+                .filter(|file| file.contains(data))
+                .collect(),
+            mounts: mounts
+                .lines()
+                .filter(|line| line.contains(data))
+                .map(str::to_owned)
+                .collect(),
+        }
+    }
+}
+
+fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+}
+
+/// Processes that an agent started after it had written its file.
+fn at_work(mark: &str) -> usize {
+    running(&format!("sleep 600; :\0{mark}\0"))
+}
+
+/// The instance that has the data directory, or had it last.
+fn instance(data: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(data.join("instance.lock")).ok()?;
+    let holder: Value = serde_json::from_str(&text).ok()?;
+    Some(holder["instance"].as_str()?.to_owned())
+}
+
+/// What is there when nothing more goes away by itself.
+async fn left(data: &Path, instances: &[String]) -> Left {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let left = Left::of(data, instances);
+        if left == Left::default() || Instant::now() > end {
+            return left;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_left_behind() {
+    let product = Product::new();
+    let data = product.data.path().join("data");
+    let ran = product
+        .sh("setsid sleep 600 </dev/null >/dev/null 2>&1 & echo begun", &[])
+        .await;
+    assert!(ran.said().contains("begun"), "{ran:?}");
+    let first = instance(&data).unwrap();
+    assert_eq!(left(&data, &[first]).await, Left::default());
+
+    let mut seen = Vec::new();
+    for kill in 0..KILLS {
+        let mark = format!("mark-of-{}", domain::SandboxId::random());
+        // The last one is killed where there is the most to leave behind.
+        let last = kill + 1 == KILLS;
+        let millis = RandomState::new().hash_one(kill) % LONGEST_MILLIS;
+        let context = format!("kill {kill} after {millis} ms");
+        let instances = killed(&product, &mark, (!last).then_some(millis)).await;
+        if at_work(&mark) > 0 {
+            seen.push(mark.clone());
+        }
+        // Any command is a start; every now and then it is a whole session.
+        if kill % 10 == 0 {
+            let next = product.sh("true", &[]).await;
+            assert_eq!(next.code, Some(0), "{context}: {next:?}");
+        } else {
+            let (code, listed) = product.hostler(&["sessions", "list"]).await;
+            assert_eq!(code, Some(0), "{context}: {listed}");
+        }
+        assert_eq!(left(&data, &instances).await, Left::default(), "{context}");
+        assert_eq!(at_work(&mark), 0, "{context}");
+    }
+    println!("{} of {KILLS} kills hit an agent at work", seen.len());
+
+    // What each of those agents had done is still to be seen.
+    let (code, listed) = product.hostler(&["sessions", "list", "--json"]).await;
+    assert_eq!(code, Some(0), "{listed}");
+    let mut diffs = String::new();
+    for id in listed.split('"').filter(|word| word.starts_with("sesn_")) {
+        let (code, diff) = product.hostler(&["sessions", "diff", id]).await;
+        assert_eq!(code, Some(0), "{id}: {diff}");
+        diffs += &diff;
+    }
+    for mark in seen {
+        assert!(diffs.contains(&format!("+{mark}")), "{mark}: {diffs}");
+    }
+    // A removed session takes its directories along.
+    for id in listed.split('"').filter(|word| word.starts_with("sesn_")) {
+        let (code, said) = product.hostler(&["sessions", "rm", id]).await;
+        assert_eq!(code, Some(0), "{id}: {said}");
+    }
+    assert_eq!(
+        entries(&data.join("sandboxes")).collect::<Vec<_>>(),
+        [] as [PathBuf; 0]
+    );
+}
+
+/// Kills a session after a while, or when its agent is at work, and gives the instances that it may have left things of.
+async fn killed(product: &Product, mark: &str, after_millis: Option<u64>) -> Vec<String> {
+    let data = product.data.path().join("data");
+    let script = product.path().join("long.json");
+    let command = format!("echo {mark} > /workspace/changed; setsid sh -c 'sleep 600; :' {mark} & sleep 600");
+    std::fs::write(&script, says(&command).to_string()).unwrap();
+    let mut child = product
+        .command(&[], &["--simulate", script.to_str().unwrap()])
+        .spawn()
+        .unwrap();
+    if let Some(millis) = after_millis {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    } else {
+        let end = Instant::now() + DEADLINE;
+        while at_work(mark) == 0 {
+            assert!(Instant::now() < end, "the agent does not begin");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // The look sees what there is.
+        let there = Left::of(&data, &[instance(&data).unwrap()]);
+        assert!(!there.processes.is_empty(), "{there:?}");
+        if Path::new("/run/hostler/ranges").is_dir() {
+            assert!(
+                !there.cgroups.is_empty() && !there.ranges.is_empty() && !there.loop_devices.is_empty(),
+                "{there:?}"
+            );
+        }
+    }
+    child.start_kill().unwrap();
+    child.wait().await.unwrap();
+    instance(&data).into_iter().collect()
+}
