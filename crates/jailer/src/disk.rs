@@ -249,6 +249,16 @@ pub fn workspace_changes(disk: &OwnedFd) -> Result<OwnedFd, StepError> {
     mounts::detach(PLACE).and(changes)
 }
 
+/// Whether a sandbox came so far as to have a disk; before that it has no changes either.
+pub fn is_there(sandboxes: &OwnedFd, id: &str) -> bool {
+    let is_missing = |path: &str| {
+        let found = rustix::fs::statat(sandboxes, format!("{id}/{path}"), AtFlags::SYMLINK_NOFOLLOW);
+        found.is_err_and(|errno| matches!(errno, rustix::io::Errno::NOENT))
+    };
+    // An image has its name when it is whole; below one there is nothing to be missing.
+    !is_missing(NAME) && !is_missing(&format!("{NAME}/workspace/upper"))
+}
+
 /// Makes the directories of a new disk.
 fn lay_out(disk: &OwnedFd, identity: Identity) -> Result<(), StepError> {
     for (name, owner) in LAYOUT {

@@ -82,20 +82,27 @@ pub fn write_maps(pid: i32, users: &[Line], groups: &[Line]) -> Result<(), StepE
     Ok(())
 }
 
-/// Goes on as another user with all capabilities, until [`act_as_root`].
-pub fn act_as(user: u32) -> Result<(), StepError> {
+/// Goes on as another user and group with all capabilities, until [`act_as_root`].
+pub fn act_as(id: u32) -> Result<(), StepError> {
     let all = sys::effective_capabilities().during("read capabilities", String::new)?;
-    set_effective_user(user)?;
-    sys::set_capabilities(all, 0).during("keep capabilities", || user.to_string())
+    set_effective_group(id)?;
+    set_effective_user(id)?;
+    sys::set_capabilities(all, 0).during("keep capabilities", || id.to_string())
 }
 
 pub fn act_as_root() -> Result<(), StepError> {
-    set_effective_user(0)
+    set_effective_user(0)?;
+    set_effective_group(0)
 }
 
 fn set_effective_user(user: u32) -> Result<(), StepError> {
     let (root, user) = (Uid::ROOT, Uid::from_raw(user));
     rustix::thread::set_thread_res_uid(root, user, root).during("set user", || user.as_raw().to_string())
+}
+
+fn set_effective_group(group: u32) -> Result<(), StepError> {
+    let (root, group) = (Gid::ROOT, Gid::from_raw(group));
+    rustix::thread::set_thread_res_gid(root, group, root).during("set group", || group.as_raw().to_string())
 }
 
 pub fn user_namespace(pid: i32) -> Result<OwnedFd, StepError> {

@@ -108,7 +108,8 @@ impl Workshop {
                 } else {
                     None
                 };
-                // What namespaces and their watches take is charged to their maker, and no two ranges share a maker.
+                // What namespaces and their watches take is charged to their maker, and message queues belong to it: no
+                // two ranges share a maker.
                 if let Some(range) = shell.range {
                     identity::act_as(range.base())?;
                 }

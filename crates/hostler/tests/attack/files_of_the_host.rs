@@ -516,9 +516,13 @@ async fn no_descriptor_of_the_host_is_inherited() {
         .await;
     assert!(started.succeeded());
     let processes = calls::processes_on_the_host(&place).await;
-    assert!(processes.len() >= 2, "the guest and the command: {processes:?}");
+    let mut seen = 0;
     for id in processes {
-        let mounts = std::fs::read_to_string(format!("/proc/{id}/mountinfo")).unwrap();
+        // What has ended meanwhile has neither mounts nor descriptors.
+        let Ok(mounts) = std::fs::read_to_string(format!("/proc/{id}/mountinfo")) else {
+            continue;
+        };
+        seen += 1;
         let known: Vec<_> = mounts
             .lines()
             .filter_map(|line| line.split_whitespace().next())
@@ -548,6 +552,7 @@ async fn no_descriptor_of_the_host_is_inherited() {
             );
         }
     }
+    assert!(seen >= 2, "the guest and the command");
 }
 
 #[tokio::test]

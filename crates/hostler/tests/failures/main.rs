@@ -4,5 +4,6 @@
 mod interrupts;
 mod model;
 #[path = "../attack/product.rs"]
+#[allow(dead_code, reason = "shared with the attacks, which use all of it")]
 mod product;
 mod tools;

@@ -3,6 +3,7 @@
 use super::{Ending, Entering, JailerError, PATIENCE, Server, Waiting};
 use crate::channel;
 use crate::claim::{Claim, Purpose};
+use crate::disk;
 use crate::error::StepError;
 use crate::protocol::{Envelope, FailureKind, Observation, Reply, Request, Spec};
 use crate::request;
@@ -25,6 +26,9 @@ impl Server {
                 match checked {
                     Ok(()) if self.is_known(&id) => {
                         self.refuse(number, "read changes", "the sandbox must be destroyed first")
+                    }
+                    Ok(()) if !disk::is_there(&self.workshop.sandboxes, &id) => {
+                        self.reply(number, &not_found(&id), &[])
                     }
                     Ok(()) => self.demand(number, Purpose::Reader { id: reader, of: id }),
                     Err(reason) => self.refuse(number, "read changes", &reason),
