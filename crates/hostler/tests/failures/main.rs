@@ -3,7 +3,7 @@
 
 mod interrupts;
 mod model;
-#[path = "../attack/product.rs"]
+#[path = "../security/product.rs"]
 #[allow(dead_code, reason = "shared with the attacks, which use all of it")]
 mod product;
 mod tools;

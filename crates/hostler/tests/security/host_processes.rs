@@ -2,6 +2,7 @@
 
 use crate::calls;
 use crate::place::Machine;
+use crate::product::{self, Product};
 use sandbox::Aspect;
 use std::io::BufRead as _;
 use std::process::{Child, Command, Stdio};
@@ -233,4 +234,89 @@ for name, request in (('TIOCSTI', 0x5412), ('TIOCSTI with more bits', 0x5412 | 1
     }
     let listed = place.sh("ls /dev/pts").await;
     assert_eq!(listed.text, "ptmx\n");
+}
+
+/// Everything that an agent can bring before the eyes of its user: sets the title, clears, moves, asks the terminal to
+/// type, and turns the direction of text around.
+const CONTROL: [&str; 6] = [
+    "\u{1b}]0;evil\u{7}",
+    "\u{1b}[2J",
+    "\u{9b}31m",
+    "\u{1b}P$qm\u{1b}\\",
+    "\u{202e}live",
+    "\r\u{8}\u{b}",
+];
+
+#[tokio::test]
+async fn an_agent_does_not_control_the_terminal() {
+    let product = Product::new();
+    let evil = CONTROL.concat();
+    let script = product.path().join("control.json");
+    let command = format!(
+        "printf '%s' '{evil}' | tee \"/workspace/$(printf '{evil}')\"; echo '{evil}' > /workspace/file"
+    );
+    let turns = serde_json::json!([
+        {"reply": [
+            {"thinking": evil},
+            {"text": format!("first {evil}")},
+            {"tool_use": {"name": "Bash", "input": {"command": command, "description": evil}}},
+        ]},
+        {"reply": [{"text": format!("last {evil} {{{{last_tool_result}}}}")}]},
+    ]);
+    std::fs::write(
+        &script,
+        serde_json::json!({"name": "control", "turns": turns}).to_string(),
+    )
+    .unwrap();
+    let script = script.to_str().unwrap();
+    let workspace = product.workspace.path().to_str().unwrap().to_owned();
+    let run = [
+        "run",
+        "--apply",
+        "--workspace",
+        &workspace,
+        "--simulate",
+        script,
+        "Do it.",
+    ];
+    let mut shown = on_a_terminal(&product, &run);
+    assert!(shown.contains("first") && shown.contains("last"), "{shown:?}");
+    // Of another one, what it changed is still to be looked at.
+    std::fs::write(product.workspace.path().join("file"), "old\n").unwrap();
+    let ran = product::ran(product.command(&[], &["--simulate", script])).await;
+    let id = ran.object["session_id"].as_str().unwrap();
+    for words in [
+        ["sessions", "show", id].as_slice(),
+        &["sessions", "diff", id],
+        &["sessions", "list"],
+    ] {
+        shown += &on_a_terminal(&product, words);
+    }
+    for sequence in CONTROL {
+        assert!(!shown.contains(sequence), "{sequence:?} in {shown:?}");
+    }
+    assert!(
+        !shown.contains("\u{1b}]") && !shown.contains("\u{1b}P") && !shown.contains('\u{9b}'),
+        "{shown:?}"
+    );
+}
+
+/// What a command of hostler shows on a terminal.
+fn on_a_terminal(product: &Product, words: &[&str]) -> String {
+    let output = Command::new("/usr/bin/python3")
+        .args([
+            "-c",
+            "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))",
+        ])
+        .arg(env!("CARGO_BIN_EXE_hostler"))
+        .args(words)
+        .env("HOSTLER_DATA", product.path().join("data"))
+        .env("TERM", "xterm-256color")
+        .env_remove("NO_COLOR")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{words:?}: {shown}");
+    shown
 }
