@@ -63,6 +63,9 @@ fn mask(name: &str, by: &str) -> Result<(), StepError> {
         return Ok(());
     }
     let cover = mounts::copy(CWD, by)?;
+    let attributes =
+        Attributes::MOUNT_ATTR_RDONLY | Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NOEXEC;
+    mounts::add_attributes(&cover, attributes)?;
     mounts::attach(&cover, &target)
 }
 

@@ -522,6 +522,11 @@ async fn no_descriptor_of_the_host_is_inherited() {
         let Ok(mounts) = std::fs::read_to_string(format!("/proc/{id}/mountinfo")) else {
             continue;
         };
+        // An ordinary user may not look at what its guest has, which is another user.
+        let Ok(descriptors) = std::fs::read_dir(format!("/proc/{id}/fd")) else {
+            assert!(!calls::is_root());
+            continue;
+        };
         seen += 1;
         let known: Vec<_> = mounts
             .lines()
@@ -531,7 +536,7 @@ async fn no_descriptor_of_the_host_is_inherited() {
             .unwrap()
             .lines()
             .any(|line| line.starts_with("NSpid") && line.ends_with("\t1"));
-        for entry in std::fs::read_dir(format!("/proc/{id}/fd")).unwrap() {
+        for entry in descriptors {
             let entry = entry.unwrap();
             let target = std::fs::read_link(entry.path()).unwrap().display().to_string();
             assert!(!target.contains("open-on-the-host-"), "{id}: {target}");
@@ -552,7 +557,10 @@ async fn no_descriptor_of_the_host_is_inherited() {
             );
         }
     }
-    assert!(seen >= 2, "the guest and the command");
+    assert!(
+        seen >= 1 + usize::from(calls::is_root()),
+        "the guest and the command"
+    );
 }
 
 #[tokio::test]

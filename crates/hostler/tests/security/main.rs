@@ -6,6 +6,7 @@
 
 mod applying;
 mod calls;
+mod enforcement;
 mod exhaustion;
 mod files_of_the_host;
 mod host_processes;
