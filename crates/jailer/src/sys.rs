@@ -274,7 +274,6 @@ struct LoopInformation {
 const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4C82;
 const LOOP_CONFIGURE: libc::c_ulong = 0x4C0A;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
-const LO_FLAGS_DIRECT_IO: u32 = 16;
 
 /// The number of a loop device that nobody uses right now.
 pub fn free_loop_device(control: BorrowedFd<'_>) -> io::Result<u32> {
@@ -285,8 +284,7 @@ pub fn free_loop_device(control: BorrowedFd<'_>) -> io::Result<u32> {
 }
 
 /// Backs a loop device by a file. The kernel lets go of it when the last user closes it.
-pub fn configure_loop_device(device: BorrowedFd<'_>, file: BorrowedFd<'_>, direct: bool) -> io::Result<()> {
-    let direct = if direct { LO_FLAGS_DIRECT_IO } else { 0 };
+pub fn configure_loop_device(device: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io::Result<()> {
     let configuration = LoopConfiguration {
         fd: file.as_raw_fd() as u32,
         block_size: 4096,
@@ -299,7 +297,7 @@ pub fn configure_loop_device(device: BorrowedFd<'_>, file: BorrowedFd<'_>, direc
             number: 0,
             encrypt_type: 0,
             encrypt_key_size: 0,
-            flags: LO_FLAGS_AUTOCLEAR | direct,
+            flags: LO_FLAGS_AUTOCLEAR,
             file_name: [0; 64],
             crypt_name: [0; 64],
             encrypt_key: [0; 32],

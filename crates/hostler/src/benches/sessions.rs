@@ -19,9 +19,11 @@ const POOL: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Says one thing, whatever it is asked.
 const TALK: &str = r#"{"name":"talk","turns":[{"reply":[{"text":"Done."}]}]}"#;
-/// Runs one command, then says one thing.
-const COMMAND: &str = r#"{"name":"command","turns":[
-    {"reply":[{"tool_use":{"name":"Bash","input":{"command":"true"}}}]},{"reply":[{"text":"Done."}]}]}"#;
+/// Runs a command twice, then says one thing.
+const COMMANDS: &str = r#"{"name":"commands","turns":[
+    {"reply":[{"tool_use":{"name":"Bash","input":{"command":"true"}}}]},
+    {"reply":[{"tool_use":{"name":"Bash","input":{"command":"true"}}}]},
+    {"reply":[{"text":"Done."}]}]}"#;
 
 /// The stack, and what its gateway sees.
 struct Bench {
@@ -52,13 +54,13 @@ pub(super) async fn first_request(options: &Options) -> anyhow::Result<Report> {
 }
 
 pub(super) async fn runtime(native: Program, options: &Options) -> anyhow::Result<Report> {
-    let (bench, shutdown) = Bench::start(COMMAND).await?;
+    let (bench, shutdown) = Bench::start(COMMANDS).await?;
     let bench = Arc::new(bench);
     let report = bench::runtime(
         native,
         move || {
             let bench = Arc::clone(&bench);
-            async move { bench.command_round_trip().await }
+            async move { bench.command_round_trips().await }
         },
         options,
     )
@@ -105,21 +107,15 @@ impl Bench {
         Ok(opened.duration_since(started))
     }
 
-    /// From the end of the model's answer, which asks for the command, to the request with its result.
-    async fn command_round_trip(&self) -> Result<Duration, Failure> {
+    /// From the end of the model's answer, which asks for a command, to the request with its result.
+    async fn command_round_trips(&self) -> Result<[Duration; 2], Failure> {
         let mut seen = self.seen.lock().await;
         while seen.try_recv().is_ok() {}
         let id = self.ask().await?;
         opened(&mut seen).await?;
-        let answered = loop {
-            match next(&mut seen).await? {
-                Seen::Closed(at) => break at,
-                Seen::Opened(_) => {}
-            }
-        };
-        let asked = opened(&mut seen).await?;
+        let trips = [round_trip(&mut seen).await?, round_trip(&mut seen).await?];
         self.end(&id).await?;
-        Ok(asked.duration_since(answered))
+        Ok(trips)
     }
 
     async fn idle_session(&self) -> Result<Held, Failure> {
@@ -184,6 +180,16 @@ async fn next(seen: &mut mpsc::UnboundedReceiver<Seen>) -> Result<Seen, Failure>
         .ok()
         .flatten()
         .ok_or_else(late)
+}
+
+async fn round_trip(seen: &mut mpsc::UnboundedReceiver<Seen>) -> Result<Duration, Failure> {
+    let answered = loop {
+        match next(seen).await? {
+            Seen::Closed(at) => break at,
+            Seen::Opened(_) => {}
+        }
+    };
+    Ok(opened(seen).await?.duration_since(answered))
 }
 
 async fn opened(seen: &mut mpsc::UnboundedReceiver<Seen>) -> Result<Instant, Failure> {

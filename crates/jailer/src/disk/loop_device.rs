@@ -43,13 +43,8 @@ impl LoopDevices {
             let name = format!("loop{number}");
             let device = rustix::fs::openat(&self.dev, &name, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
                 .during("open", || format!("/dev/{name}"))?;
-            // Direct I/O keeps the pages from being cached twice; not every file system has it.
-            let result = sys::configure_loop_device(device.as_fd(), file.as_fd(), true).or_else(|error| {
-                match error.raw_os_error() {
-                    Some(libc::EINVAL) => sys::configure_loop_device(device.as_fd(), file.as_fd(), false),
-                    _ => Err(error),
-                }
-            });
+            // Direct I/O would wait for the machine's disk at each start: a new image is still in memory.
+            let result = sys::configure_loop_device(device.as_fd(), file.as_fd());
             match result {
                 Ok(()) => return Ok(device),
                 Err(error) if error.raw_os_error() == Some(libc::EBUSY) => last = error,
