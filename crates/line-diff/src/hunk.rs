@@ -73,13 +73,13 @@ struct Text<'i, 'a> {
 }
 
 impl<'a> Text<'_, 'a> {
-    fn old(&self, lines: Range<usize>) -> impl Iterator<Item = &'a [u8]> {
+    fn before(&self, lines: Range<usize>) -> impl Iterator<Item = &'a [u8]> {
         self.input.before[lines]
             .iter()
             .map(|token| self.input.interner[*token])
     }
 
-    fn new(&self, lines: Range<usize>) -> impl Iterator<Item = &'a [u8]> {
+    fn after(&self, lines: Range<usize>) -> impl Iterator<Item = &'a [u8]> {
         self.input.after[lines]
             .iter()
             .map(|token| self.input.interner[*token])
@@ -88,18 +88,18 @@ impl<'a> Text<'_, 'a> {
     /// One hunk of changes that are near each other.
     fn hunk(&self, changes: &[Change]) -> Option<Hunk<'a>> {
         let (first, last) = (changes.first()?, changes.last()?);
-        let before = first.old.start.min(CONTEXT);
-        let after = (self.input.before.len() - last.old.end).min(CONTEXT);
-        let old = first.old.start - before..last.old.end + after;
-        let new = first.new.start - before..last.new.end + after;
+        let above = first.old.start.min(CONTEXT);
+        let below = (self.input.before.len() - last.old.end).min(CONTEXT);
+        let old = first.old.start - above..last.old.end + below;
+        let new = first.new.start - above..last.new.end + below;
         let (mut lines, mut at) = (Vec::new(), old.start);
         for change in changes {
-            lines.extend(self.old(at..change.old.start).map(|line| (Sign::Same, line)));
-            lines.extend(self.old(change.old.clone()).map(|line| (Sign::Removed, line)));
-            lines.extend(self.new(change.new.clone()).map(|line| (Sign::Added, line)));
+            lines.extend(self.before(at..change.old.start).map(|line| (Sign::Same, line)));
+            lines.extend(self.before(change.old.clone()).map(|line| (Sign::Removed, line)));
+            lines.extend(self.after(change.new.clone()).map(|line| (Sign::Added, line)));
             at = change.old.end;
         }
-        lines.extend(self.old(at..old.end).map(|line| (Sign::Same, line)));
+        lines.extend(self.before(at..old.end).map(|line| (Sign::Same, line)));
         Some(Hunk { old, new, lines })
     }
 }
@@ -117,10 +117,12 @@ mod tests {
     use crate::{Count, count};
 
     fn shown(hunk: &Hunk<'_>) -> String {
-        let lines = hunk.lines.iter();
-        lines
-            .map(|(sign, line)| format!("{}{}", sign.as_char(), String::from_utf8_lossy(line)))
-            .collect()
+        let mut text = String::new();
+        for (sign, line) in &hunk.lines {
+            text.push(sign.as_char());
+            text.push_str(&String::from_utf8_lossy(line));
+        }
+        text
     }
 
     #[test]
@@ -145,17 +147,18 @@ mod tests {
 
     #[test]
     fn the_ends_of_texts_are_lines_too() {
-        let table: [(&[u8], &[u8], &str, (usize, usize)); 4] = [
-            (b"", b"a\n", "+a\n", (0, 1)),
-            (b"a\n", b"", "-a\n", (1, 0)),
-            (b"a\nb", b"a\nb\n", " a\n-b+b\n", (1, 1)),
-            (b"caf\xe9\n", b"cafe\n", "-caf\u{fffd}\n+cafe\n", (1, 1)),
+        let cases = [
+            ("", "a\n", "+a\n", 0, 1),
+            ("a\n", "", "-a\n", 1, 0),
+            ("a\nb", "a\nb\n", " a\n-b+b\n", 1, 1),
         ];
-        for (old, new, text, starts) in table {
-            let found = hunks(old, new);
+        for (old, new, text, old_start, new_start) in cases {
+            let found = hunks(old.as_bytes(), new.as_bytes());
             assert_eq!(found.iter().map(shown).collect::<String>(), text);
-            assert_eq!((Hunk::start(&found[0].old), Hunk::start(&found[0].new)), starts);
+            let starts = (Hunk::start(&found[0].old), Hunk::start(&found[0].new));
+            assert_eq!(starts, (old_start, new_start));
         }
+        assert_eq!(shown(&hunks(b"caf\xe9\n", b"cafe\n")[0]), "-caf\u{fffd}\n+cafe\n");
         assert_eq!(hunks(b"a\n", b"a\n"), []);
     }
 }

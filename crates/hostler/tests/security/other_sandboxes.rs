@@ -71,17 +71,14 @@ async fn another_sandboxs_processes_are_not_there() {
         visible.text.contains("time.sleep(600)"),
         "the control: {visible:?}"
     );
-    let attack: String = host_ids
-        .iter()
-        .chain([&4_000_000])
-        .map(|id| {
-            format!(
-                "say('kill {id}', call('kill', {id}, 9))\n\
-                 say('open {id}', call('pidfd_open', {id}, 0))\n\
-                 say('trace {id}', call('ptrace', 0x4206, {id}, 0, 0))\n"
-            )
-        })
-        .collect();
+    let attempts = host_ids.iter().chain([&4_000_000]).map(|id| {
+        format!(
+            "say('kill {id}', call('kill', {id}, 9))\n\
+             say('open {id}', call('pidfd_open', {id}, 0))\n\
+             say('trace {id}', call('ptrace', 0x4206, {id}, 0, 0))\n"
+        )
+    });
+    let attack = attempts.collect::<Vec<_>>().concat();
     for (what, answer) in calls::inside(&other, &attack).await.all() {
         // No process has a number that is larger than the namespace's largest.
         assert!(answer == "ESRCH" || answer == "EINVAL", "{what}: {answer}");
