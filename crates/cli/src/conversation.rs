@@ -9,7 +9,7 @@ use control::{Control, EventStream, Idle, Item};
 use domain::SessionId;
 use futures_util::future::BoxFuture;
 use std::time::Duration;
-use wire::{ContentBlock, Preview};
+use wire::Preview;
 
 /// The log's last events are in the store already: reading them takes no longer.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -25,11 +25,10 @@ pub(crate) enum Ended {
     Stopped,
 }
 
-/// Sends the prompt and follows the session until it has nothing more to do.
+/// Follows a session from its beginning until it has nothing more to do.
 pub(crate) async fn follow(
     control: &Control,
     session: &SessionId,
-    prompt: String,
     terminal: &mut Terminal,
     signals: &mut Signals,
 ) -> Result<Ended, Failure> {
@@ -41,10 +40,6 @@ pub(crate) async fn follow(
         over: false,
     };
     terminal.status(follower.activity.status());
-    control
-        .send(session, vec![ContentBlock::text(prompt)])
-        .await
-        .map_err(|error| Failure::failed("session", error))?;
     let idle = control.wait_idle(session);
     tokio::pin!(idle);
     let mut interrupting: Option<BoxFuture<'_, Result<(), control::SendError>>> = None;

@@ -70,6 +70,9 @@ pub fn add_attributes(mount: impl AsFd, attributes: Attributes) -> Result<(), St
 
 /// Shows the owners of files as a user namespace maps them.
 pub fn map_ids(mount: impl AsFd, user_namespace: impl AsFd, what: &str) -> Result<(), StepError> {
-    sys::set_mount_id_map(mount.as_fd(), user_namespace.as_fd())
-        .during("map owners of mount", || what.to_owned())
+    sys::set_mount_id_map(mount.as_fd(), user_namespace.as_fd()).during("map owners of mount", || {
+        format!(
+            "{what}: its file system must be able to, as ext4, xfs and btrfs are, and tmpfs from Linux 6.3 on"
+        )
+    })
 }

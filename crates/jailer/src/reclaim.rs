@@ -29,12 +29,24 @@ pub fn take_over(sandboxes: &OwnedFd) -> Result<(), StepError> {
 /// Everything of instances whose jailer is gone, and what this instance left the last time.
 pub fn dead_instances(registry: &Registry, layout: &Layout, own: &str) {
     for instance in registry.dead_instances() {
-        groups(layout, &instance);
-        remove_instance_groups(layout, &instance);
-        registry.forget(&instance);
+        if remove_groups(layout, &instance) {
+            registry.forget(&instance);
+        }
     }
     groups(layout, own);
     registry.forget(own);
+}
+
+/// Ends what is in the groups of an instance and removes them; says whether none is left.
+pub fn remove_groups(layout: &Layout, instance: &str) -> bool {
+    groups(layout, instance);
+    let hierarchies = || layout.v2.iter().chain(&layout.v1);
+    for hierarchy in hierarchies() {
+        std::fs::remove_dir(hierarchy.base.join(instance)).ok();
+        // The directory of all instances goes with the last of them.
+        std::fs::remove_dir(&hierarchy.base).ok();
+    }
+    !hierarchies().any(|hierarchy| hierarchy.base.join(instance).exists())
 }
 
 /// Ends every process in the groups of an instance and removes the groups.
@@ -54,14 +66,6 @@ fn groups(layout: &Layout, instance: &str) {
     for name in cgroups.names() {
         cgroups.kill(&name);
         cgroups.remove(&name, PATIENCE).ok();
-    }
-}
-
-/// The instance's own directories, and the directory of all instances if it was the last.
-pub fn remove_instance_groups(layout: &Layout, instance: &str) {
-    for hierarchy in layout.v2.iter().chain(&layout.v1) {
-        std::fs::remove_dir(hierarchy.base.join(instance)).ok();
-        std::fs::remove_dir(&hierarchy.base).ok();
     }
 }
 

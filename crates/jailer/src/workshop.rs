@@ -108,14 +108,11 @@ impl Drop for Workshop {
     fn drop(&mut self) {
         self.disks.drop_spares();
         let (layout, instance) = (&self.layout, &self.instance);
-        // Where this fails, the next start does it.
-        self.rooms
-            .outside(|| {
-                reclaim::remove_instance_groups(layout, instance);
-                Ok(())
-            })
-            .ok();
-        if let Some(registry) = self.registry.take() {
+        let gone = self
+            .rooms
+            .outside(|| Ok(reclaim::remove_groups(layout, instance)));
+        // Where something stays, the entry does too, and the next start does it.
+        if let (Some(registry), Ok(true)) = (self.registry.take(), gone) {
             registry.close();
         }
     }

@@ -24,6 +24,7 @@ use domain::{Limits, PriceTable, SessionId};
 use policy::Rules;
 use sandbox::Workspace;
 use std::time::Instant;
+use wire::ContentBlock;
 
 /// A session that was asked for, checked.
 struct Plan {
@@ -216,10 +217,11 @@ async fn session(
         terminal.line(&style.yellow(&line));
     }
     let began = Instant::now();
-    let created = running.control.create(plan.session).await;
-    let id = created.map_err(|error| Failure::failed("session", error))?;
+    let prompt = vec![ContentBlock::text(plan.prompt)];
+    let begun = running.control.begin(plan.session, prompt).await;
+    let (id, _) = begun.map_err(|error| Failure::failed("session", error))?;
     outcome.session_id = Some(id.clone());
-    let ended = follow(&running.control, &id, plan.prompt, terminal, signals).await;
+    let ended = follow(&running.control, &id, terminal, signals).await;
     let took = began.elapsed();
     terminal.status("ending the sandbox");
     let stopped = stop(running, &id, signals).await;

@@ -145,17 +145,11 @@ impl Bench {
             title: None,
             runtime: Runtime::Native,
         };
-        let id = self
-            .control
-            .create(new)
-            .await
-            .map_err(|error| failure("create session", &error))?;
         let content = vec![ContentBlock::text("go")];
-        self.control
-            .send(&id, content)
-            .await
-            .map_err(|error| failure("send message", &error))?;
-        Ok(id)
+        let begun = self.control.begin(new, content).await;
+        begun
+            .map(|(id, _)| id)
+            .map_err(|error| failure("begin session", &error))
     }
 
     async fn end(&self, id: &SessionId) -> Result<(), Failure> {
