@@ -151,23 +151,32 @@ fn one_of(index: u32, values: &[u32], found: sock_filter, otherwise: sock_filter
     program
 }
 
-/// Raw sockets need a capability that nobody has; here they are refused before that is even asked.
+/// Raw sockets need a capability that nobody has; here they are refused before that is even asked. Of the other
+/// protocols over IP the kernel would load a module for whoever asks.
 fn sockets() -> Vec<sock_filter> {
     let [unix, inet, inet6, netlink] = table::SOCKET_FAMILIES;
+    let [any, tcp, udp, icmp, icmp6] = table::IP_PROTOCOLS;
     let unknown = verdict(Verdict::Errno(libc::EAFNOSUPPORT));
     vec![
         statement(LOAD_WORD, argument(0)),
-        jump(JUMP_EQUAL, unix, 9, 0),
+        jump(JUMP_EQUAL, unix, 16, 0),
         jump(JUMP_EQUAL, inet, 5, 0),
         jump(JUMP_EQUAL, inet6, 4, 0),
         jump(JUMP_EQUAL, netlink, 0, 2),
         statement(LOAD_WORD, argument(2)),
-        jump(JUMP_EQUAL, libc::NETLINK_ROUTE as u32, 4, 0),
+        jump(JUMP_EQUAL, libc::NETLINK_ROUTE as u32, 11, 0),
         unknown,
         // The type's low four bits; the others are flags.
         statement(LOAD_WORD, argument(1)),
         statement((libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16, 0xf),
-        jump(JUMP_EQUAL, libc::SOCK_RAW as u32, 1, 0),
+        jump(JUMP_EQUAL, libc::SOCK_RAW as u32, 8, 0),
+        statement(LOAD_WORD, argument(2)),
+        jump(JUMP_EQUAL, any, 5, 0),
+        jump(JUMP_EQUAL, tcp, 4, 0),
+        jump(JUMP_EQUAL, udp, 3, 0),
+        jump(JUMP_EQUAL, icmp, 2, 0),
+        jump(JUMP_EQUAL, icmp6, 1, 0),
+        verdict(Verdict::Errno(libc::EPROTONOSUPPORT)),
         verdict(Verdict::Allow),
         verdict(Verdict::Errno(libc::EPERM)),
     ]
@@ -315,6 +324,17 @@ mod tests {
                 libc::SYS_socket,
                 [ip, raw | libc::SOCK_NONBLOCK as u64, 0],
                 errno(libc::EPERM),
+            ),
+            (libc::SYS_socket, [ip, stream, libc::IPPROTO_TCP as u64], ALLOW),
+            (
+                libc::SYS_socket,
+                [ip, stream, libc::IPPROTO_SCTP as u64],
+                errno(libc::EPROTONOSUPPORT),
+            ),
+            (
+                libc::SYS_socket,
+                [ip, stream, libc::IPPROTO_MPTCP as u64],
+                errno(libc::EPROTONOSUPPORT),
             ),
             (libc::SYS_socket, [unix, raw, 0], ALLOW),
             (libc::SYS_socket, [netlink, raw, 0], ALLOW),

@@ -218,8 +218,8 @@ async fn session(
     }
     let began = Instant::now();
     let prompt = vec![ContentBlock::text(plan.prompt)];
-    let begun = running.control.begin(plan.session, prompt).await;
-    let (id, _) = begun.map_err(|error| Failure::failed("session", error))?;
+    let started = running.control.begin(plan.session, prompt).await;
+    let (id, _) = started.map_err(|error| Failure::failed("session", error))?;
     outcome.session_id = Some(id.clone());
     let ended = follow(&running.control, &id, terminal, signals).await;
     let took = began.elapsed();

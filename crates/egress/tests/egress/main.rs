@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 #![allow(clippy::expect_used)]
 // A skipped test says why.
-#![allow(clippy::print_stderr)]
+#![allow(clippy::print_stdout)]
 
 mod connect;
 mod dns;

@@ -39,10 +39,10 @@ fn is_inside(test: &str) -> bool {
     let path = format!("transparent::inside::{test}");
     let arguments = [this.to_str().unwrap(), "--exact", &path];
     let output = in_namespace(SETUP, &arguments).env(INSIDE, "1").output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stdout);
     assert!(
-        text.contains("test result: ok. 1 passed; 0 failed"),
-        "{text}\n{}",
+        said.contains("test result: ok. 1 passed; 0 failed"),
+        "{said}\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
     false

@@ -65,7 +65,10 @@ pub(crate) async fn serve(
     config.retries.first_delay = Duration::from_millis(10);
     config.limits.drain = Duration::from_millis(200);
     change(&mut config);
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    // The standard library's has too short a queue for hundreds at once.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1024).unwrap().into_std().unwrap();
     let address = listener.local_addr().unwrap();
     let grant = SessionGrant {
         session_id: SessionId::random(),

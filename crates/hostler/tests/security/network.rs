@@ -165,7 +165,7 @@ for name, family, kind, protocol in [
     ('no crypto', 16, 3, 21), ('no generic', 16, 3, 16), ('no diag', 16, 3, 4), ('no alg', 38, 5, 0), ('no vsock', 40, 1, 0),
     ('no key', 15, 3, 2), ('no bluetooth', 31, 3, 1), ('no can', 29, 3, 1), ('no xdp', 44, 3, 0), ('no tipc', 30, 2, 0),
     ('no x25', 9, 5, 0), ('no rds', 21, 5, 0), ('no smc', 43, 1, 0), ('no qipcrtr', 42, 2, 0), ('no packet ipv4', 2, 10, 0),
-    ('no sctp', 2, 1, 132),
+    ('no sctp', 2, 1, 132), ('no mptcp', 2, 1, 262), ('no udplite', 10, 2, 136), ('no dccp', 2, 6, 33),
 ]:
     attempt(name, lambda: socket.socket(family, kind, protocol))"
     );
@@ -177,7 +177,7 @@ for name, family, kind, protocol in [
         );
     }
     let refused: Vec<&str> = text.lines().filter(|line| line.starts_with("no ")).collect();
-    assert_eq!(refused.len(), 23, "{text}");
+    assert_eq!(refused.len(), 26, "{text}");
     for line in &refused {
         assert!(!line.ends_with(" ok"), "{line}\n{text}");
     }

@@ -368,6 +368,15 @@ pub(super) const SOCKET_FAMILIES: [u32; 4] = [
     libc::AF_NETLINK as u32,
 ];
 
+/// What IP may carry: whatever the type says, TCP, UDP, and echo requests where the machine lets its users send them.
+pub(super) const IP_PROTOCOLS: [u32; 5] = [
+    libc::IPPROTO_IP as u32,
+    libc::IPPROTO_TCP as u32,
+    libc::IPPROTO_UDP as u32,
+    libc::IPPROTO_ICMP as u32,
+    libc::IPPROTO_ICMPV6 as u32,
+];
+
 /// Requests of `ioctl` that put characters into somebody else's terminal.
 pub(super) const DENIED_IOCTLS: [u32; 3] = [libc::TIOCSTI as u32, 0x541C, libc::TIOCSETD as u32];
 
