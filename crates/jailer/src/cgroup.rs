@@ -51,13 +51,20 @@ impl Cgroups {
         let mut groups = Self::default();
         if let Some(found) = &layout.v2 {
             let directory = open(&found.base)?;
-            v2::enable_controllers(&found.base.join(instance), &found.mount, &found.controllers);
-            groups.v2 = Some((directory, found.controllers.clone()));
+            let instance = found.base.join(instance);
+            let arrived = v2::enable_controllers(&instance, &found.mount, &found.controllers);
+            groups.v2 = Some((directory, arrived));
         }
         for found in &layout.v1 {
             groups.v1.push((open(&found.base)?, found.controllers.clone()));
         }
         Ok(groups)
+    }
+
+    /// Gives a delegated group back as it was, when no instance is left in it.
+    pub fn give_back(layout: &Layout) {
+        let unused = layout.v2.iter().filter(|hierarchy| !hierarchy.base.exists());
+        unused.for_each(|hierarchy| v2::move_back(&hierarchy.mount));
     }
 
     pub fn limits(&self, controller: Controller) -> bool {

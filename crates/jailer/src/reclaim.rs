@@ -46,6 +46,7 @@ pub fn remove_groups(layout: &Layout, instance: &str) -> bool {
         // The directory of all instances goes with the last of them.
         std::fs::remove_dir(&hierarchy.base).ok();
     }
+    Cgroups::give_back(layout);
     !hierarchies().any(|hierarchy| hierarchy.base.join(instance).exists())
 }
 

@@ -5,7 +5,12 @@ use crate::error::StepError;
 use crate::protocol::{Limits, Observation};
 use rustix::fd::OwnedFd;
 use std::path::Path;
+use std::{fs, io};
 
+const CONTROL: &str = "cgroup.subtree_control";
+const MEMBERS: &str = "cgroup.procs";
+/// Where the processes go that were in the group that was delegated.
+const ASIDE: &str = "hostler-main";
 const PERIOD_MICROS: u64 = 100_000;
 
 fn kernel_name(controller: Controller) -> Option<&'static str> {
@@ -29,23 +34,66 @@ pub(super) fn controllers(text: &str) -> Vec<Controller> {
         .collect()
 }
 
-/// Passes controllers down from the top of the mount to the instance's children.
-///
-/// A level that refuses is found out later, when a limit cannot be written.
-pub(super) fn enable_controllers(instance: &Path, mount: &Path, controllers: &[Controller]) {
+/// Passes controllers down from the top of the mount to the instance's children, and says which arrived.
+pub(super) fn enable_controllers(
+    instance: &Path,
+    mount: &Path,
+    controllers: &[Controller],
+) -> Vec<Controller> {
     let mut levels: Vec<_> = instance
         .ancestors()
         .take_while(|level| level.starts_with(mount))
         .collect();
     levels.reverse();
     for level in levels {
+        // Of all groups only the machine's root, which has no type, passes controllers on and has processes as well.
+        if level.join("cgroup.type").exists() {
+            move_aside(level).ok();
+        }
         for name in controllers
             .iter()
             .filter_map(|controller| kernel_name(*controller))
         {
-            std::fs::write(level.join("cgroup.subtree_control"), format!("+{name}")).ok();
+            fs::write(level.join(CONTROL), format!("+{name}")).ok();
         }
     }
+    self::controllers(&fs::read_to_string(instance.join(CONTROL)).unwrap_or_default())
+}
+
+/// Gives the processes of a group, if there are any, one for themselves.
+fn move_aside(level: &Path) -> io::Result<()> {
+    if fs::read_to_string(level.join(MEMBERS))?.is_empty() {
+        return Ok(());
+    }
+    let aside = level.join(ASIDE);
+    match fs::create_dir(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => move_members(level, &aside),
+    }
+}
+
+/// Undoes what [`enable_controllers`] did to a delegated group, when no instance is left in it.
+pub(super) fn move_back(mount: &Path) {
+    let aside = mount.join(ASIDE);
+    if !aside.is_dir() {
+        return;
+    }
+    let enabled = fs::read_to_string(mount.join(CONTROL)).unwrap_or_default();
+    for name in enabled.split_whitespace() {
+        fs::write(mount.join(CONTROL), format!("-{name}")).ok();
+    }
+    if move_members(&aside, mount).is_ok() {
+        fs::remove_dir(aside).ok();
+    }
+}
+
+fn move_members(from: &Path, to: &Path) -> io::Result<()> {
+    let members = fs::read_to_string(from.join(MEMBERS))?;
+    for pid in members.lines() {
+        // Some end meanwhile.
+        fs::write(to.join(MEMBERS), pid).ok();
+    }
+    Ok(())
 }
 
 pub(super) fn set_limits(
