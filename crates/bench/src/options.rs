@@ -24,9 +24,9 @@ pub struct Arguments {
 pub enum What {
     /// Create to first command, cold and from the pool; many at once; memory
     Sandbox,
-    /// Create to first model request; a Bash round trip; an idle session's memory
+    /// Create to first model request; an idle session's memory
     Session,
-    /// Spawn to initialize answered
+    /// Spawn to initialize answered; Bash round trips
     Runtime,
     /// Added time to first byte
     Gateway,

@@ -85,14 +85,23 @@ pub fn write_maps(pid: i32, users: &[Line], groups: &[Line]) -> Result<(), StepE
 /// Goes on as another user and group with all capabilities, until [`act_as_root`].
 pub fn act_as(id: u32) -> Result<(), StepError> {
     let all = sys::effective_capabilities().during("read capabilities", String::new)?;
-    set_effective_group(id)?;
-    set_effective_user(id)?;
-    sys::set_capabilities(all, 0).during("keep capabilities", || id.to_string())
+    let changed = set_effective_group(id)
+        .and_then(|()| set_effective_user(id))
+        .and_then(|()| sys::set_capabilities(all, 0).during("keep capabilities", || id.to_string()));
+    if changed.is_err() {
+        act_as_root();
+    }
+    changed
 }
 
-pub fn act_as_root() -> Result<(), StepError> {
-    set_effective_user(0)?;
-    set_effective_group(0)
+/// A jailer that cannot come back would go on as somebody else, so it ends instead.
+pub fn act_as_root() {
+    if set_effective_user(0)
+        .and_then(|()| set_effective_group(0))
+        .is_err()
+    {
+        sys::exit_now(70);
+    }
 }
 
 fn set_effective_user(user: u32) -> Result<(), StepError> {
