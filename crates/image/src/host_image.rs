@@ -16,7 +16,7 @@ const AGENT: u32 = 1000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    #[error("building the host image failed at {path}: {source}")]
+    #[error("building the host image failed at {path}")]
     Build { path: PathBuf, source: io::Error },
 }
 

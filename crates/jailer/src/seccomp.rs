@@ -14,6 +14,7 @@ const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
 const JUMP_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
 const JUMP_GREATER_OR_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
 const JUMP_ANY_BIT: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
 
 /// Offsets in `struct seccomp_data`; the low half of an argument, little-endian.
@@ -67,6 +68,9 @@ fn ranges() -> Vec<(u32, Verdict)> {
         libc::SYS_ioctl,
         libc::SYS_personality,
     ];
+    let checked = checked
+        .into_iter()
+        .chain(table::MAKE_NODE.iter().map(|(number, _)| *number));
     let all = table::ALLOWED
         .iter()
         .chain(table::ALLOWED_HERE)
@@ -136,14 +140,25 @@ fn check(number: libc::c_long) -> Vec<sock_filter> {
                 allow,
             ]
         }
-        libc::SYS_ioctl => one_of(1, &table::DENIED_IOCTLS, refuse, allow),
-        libc::SYS_personality => one_of(0, &table::PERSONALITIES, allow, refuse),
-        _ => sockets(),
+        libc::SYS_ioctl => one_of((1, u32::MAX), &table::DENIED_IOCTLS, refuse, allow),
+        libc::SYS_personality => one_of((0, u32::MAX), &table::PERSONALITIES, allow, refuse),
+        libc::SYS_socket => sockets(),
+        _ => {
+            let mode = table::MAKE_NODE.iter().find(|(call, _)| *call == number);
+            let mode = mode.map_or(0, |(_, argument)| *argument);
+            one_of((mode, libc::S_IFMT), &table::DEVICES, refuse, allow)
+        }
     }
 }
 
-fn one_of(index: u32, values: &[u32], found: sock_filter, otherwise: sock_filter) -> Vec<sock_filter> {
-    let mut program = vec![statement(LOAD_WORD, argument(index))];
+/// Whether the bits of an argument are one of these values.
+fn one_of(
+    (index, mask): (u32, u32),
+    values: &[u32],
+    found: sock_filter,
+    otherwise: sock_filter,
+) -> Vec<sock_filter> {
+    let mut program = vec![statement(LOAD_WORD, argument(index)), statement(AND, mask)];
     for (position, value) in values.iter().enumerate() {
         program.push(jump(JUMP_EQUAL, *value, (values.len() - position) as u8, 0));
     }
@@ -168,7 +183,7 @@ fn sockets() -> Vec<sock_filter> {
         unknown,
         // The type's low four bits; the others are flags.
         statement(LOAD_WORD, argument(1)),
-        statement((libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16, 0xf),
+        statement(AND, 0xf),
         jump(JUMP_EQUAL, libc::SOCK_RAW as u32, 8, 0),
         statement(LOAD_WORD, argument(2)),
         jump(JUMP_EQUAL, any, 5, 0),
@@ -261,7 +276,8 @@ mod tests {
                     | libc::SYS_socket
                     | libc::SYS_ioctl
                     | libc::SYS_personality
-            ) {
+            ) && table::MAKE_NODE.iter().all(|(node, _)| *node != call)
+            {
                 assert_eq!(got, errno(libc::ENOSYS), "{number}");
             }
         }
@@ -315,6 +331,18 @@ mod tests {
                 errno(libc::EPERM),
             ),
             (libc::SYS_unshare, [libc::CLONE_FILES as u64, 0, 0], ALLOW),
+            (libc::SYS_mknodat, [0, 0, u64::from(libc::S_IFIFO | 0o666)], ALLOW),
+            (libc::SYS_mknodat, [0, 0, 0o666], ALLOW),
+            (
+                libc::SYS_mknodat,
+                [0, 0, u64::from(libc::S_IFCHR | 0o666)],
+                errno(libc::EPERM),
+            ),
+            (
+                libc::SYS_mknodat,
+                [0, 0, u64::from(libc::S_IFBLK)],
+                errno(libc::EPERM),
+            ),
             (
                 libc::SYS_socket,
                 [ip, stream | libc::SOCK_CLOEXEC as u64, 0],

@@ -1,6 +1,6 @@
 //! Ctrl-C at any moment: once ends the agent's work and keeps its changes, twice ends everything at once.
 
-use crate::product::{Product, says};
+use crate::product::{Product, at_work, endless, says};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use tokio::process::Child;
 const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Starts an agent that writes a file and then does not end.
-fn endless(product: &Product, command: &str) -> Child {
+fn start(product: &Product, command: &str) -> Child {
     let script = product.path().join("endless.json");
     std::fs::write(&script, says(command).to_string()).unwrap();
     product
@@ -18,20 +18,10 @@ fn endless(product: &Product, command: &str) -> Child {
         .unwrap()
 }
 
-/// Waits until a process of the agent's has this word among its arguments.
-async fn works(word: &str) {
+/// Waits until the agent is at work on its endless command.
+async fn works(mark: &str) {
     let end = Instant::now() + DEADLINE;
-    let is_there = || {
-        let entries = std::fs::read_dir("/proc").unwrap().flatten();
-        entries
-            .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
-            .any(|arguments| {
-                arguments
-                    .split(|byte| *byte == 0)
-                    .any(|argument| argument == word.as_bytes())
-            })
-    };
-    while !is_there() {
+    while at_work(mark) == 0 {
         assert!(Instant::now() < end, "the agent does not begin");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -55,15 +45,9 @@ async fn end(child: Child) -> (Option<i32>, serde_json::Value) {
     (output.status.code(), object.unwrap_or_default())
 }
 
-/// A duration in seconds that nothing else on this machine sleeps for.
-fn unique_sleep() -> String {
-    let bytes = uuid_like();
-    format!("9{}", bytes % 1_000_000_000)
-}
-
-fn uuid_like() -> u64 {
-    use std::hash::{BuildHasher as _, RandomState};
-    RandomState::new().hash_one(0)
+/// Tells this test's processes from all others.
+fn unique_mark() -> String {
+    format!("mark-of-{}", domain::SandboxId::random())
 }
 
 fn is_empty(workspace: &Path) -> bool {
@@ -73,9 +57,12 @@ fn is_empty(workspace: &Path) -> bool {
 #[tokio::test]
 async fn one_interrupt_keeps_the_changes_for_review() {
     let product = Product::new();
-    let sleep = unique_sleep();
-    let child = endless(&product, &format!("echo kept > /workspace/file; sleep {sleep}"));
-    works(&sleep).await;
+    let mark = unique_mark();
+    let child = start(
+        &product,
+        &format!("echo kept > /workspace/file; {}", endless(&mark)),
+    );
+    works(&mark).await;
     interrupt(&child);
     let (code, object) = end(child).await;
     assert_eq!(code, Some(1), "{object}");
@@ -97,12 +84,15 @@ async fn one_interrupt_keeps_the_changes_for_review() {
 #[tokio::test]
 async fn two_interrupts_end_at_once_and_lose_nothing() {
     let product = Product::new();
-    let sleep = unique_sleep();
-    let child = endless(
+    let mark = unique_mark();
+    let child = start(
         &product,
-        &format!("echo kept > /workspace/file; trap '' INT TERM; sleep {sleep}"),
+        &format!(
+            "echo kept > /workspace/file; trap '' INT TERM; {}",
+            endless(&mark)
+        ),
     );
-    works(&sleep).await;
+    works(&mark).await;
     interrupt(&child);
     interrupt(&child);
     let (code, object) = end(child).await;
@@ -120,7 +110,7 @@ async fn two_interrupts_end_at_once_and_lose_nothing() {
 async fn an_interrupt_at_any_moment_ends_cleanly() {
     let product = Product::new();
     for step in 0..12 {
-        let child = endless(&product, "echo kept > /workspace/file; sleep 600");
+        let child = start(&product, "echo kept > /workspace/file; sleep 600");
         tokio::time::sleep(Duration::from_millis(step * 60)).await;
         interrupt(&child);
         let (code, object) = end(child).await;

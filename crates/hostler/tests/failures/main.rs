@@ -1,5 +1,5 @@
 //! What goes wrong outside hostler, end to end: each failure ends with a clear word, and nothing is lost.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod interrupts;
 mod model;

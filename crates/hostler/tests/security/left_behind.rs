@@ -1,7 +1,6 @@
 //! P59: nothing is left behind, also where hostler had no time to tidy up.
 
-use crate::exhaustion::running;
-use crate::product::{Product, says};
+use crate::product::{Product, at_work, endless, says};
 use serde_json::Value;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
@@ -76,11 +75,6 @@ fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
         .flatten()
         .flatten()
         .map(|entry| entry.path())
-}
-
-/// Processes that an agent started after it had written its file.
-fn at_work(mark: &str) -> usize {
-    running(&format!("sleep 600; :\0{mark}\0"))
 }
 
 /// The instance that has the data directory, or had it last.
@@ -164,7 +158,10 @@ async fn nothing_is_left_behind() {
 async fn killed(product: &Product, mark: &str, after_millis: Option<u64>) -> Vec<String> {
     let data = product.data.path().join("data");
     let script = product.path().join("long.json");
-    let command = format!("echo {mark} > /workspace/changed; setsid sh -c 'sleep 600; :' {mark} & sleep 600");
+    let command = format!(
+        "echo {mark} > /workspace/changed; setsid {} & sleep 600",
+        endless(mark)
+    );
     std::fs::write(&script, says(&command).to_string()).unwrap();
     let mut child = product
         .command(&[], &["--simulate", script.to_str().unwrap()])

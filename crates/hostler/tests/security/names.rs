@@ -56,17 +56,8 @@ impl Names {
 
     async fn run(&self, product: &Product, program: &str, flags: &[&str]) -> crate::product::Ran {
         let path = self.resolv_conf.path().to_str().unwrap();
-        let script = format!("mount --bind {path} /etc/resolv.conf && exec \"$0\" \"$@\"");
-        let words = [
-            "unshare",
-            "--mount",
-            "--propagation",
-            "private",
-            "/bin/sh",
-            "-c",
-            &script,
-        ];
-        product.sh_through(&words, &python(program), flags).await
+        let change = format!("mount --bind {path} /etc/resolv.conf");
+        product.sh_in_mounts(&change, &python(program), flags).await
     }
 
     fn asked(&self) -> Vec<String> {

@@ -63,6 +63,21 @@ impl Product {
         ran(self.command(through, &words)).await
     }
 
+    /// The same in mounts of its own, which a shell command changes first; as root.
+    pub async fn sh_in_mounts(&self, change: &str, command: &str, flags: &[&str]) -> Ran {
+        let script = format!("{change} && exec \"$0\" \"$@\"");
+        let words = [
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "/bin/sh",
+            "-c",
+            &script,
+        ];
+        self.sh_through(&words, command, flags).await
+    }
+
     /// The same with a model server that asks for [`KEY`], at `url`.
     pub async fn against(&self, url: &str, flags: &[&str]) -> Ran {
         let mut command = self.command(&[], flags);
@@ -156,4 +171,25 @@ pub async fn model(script: &Value) -> Server {
         ..Options::default()
     };
     Server::bind("127.0.0.1:0", script, options).await.unwrap()
+}
+
+/// A shell command that does not end, and is known by its mark.
+pub fn endless(mark: &str) -> String {
+    format!("sh -c 'sleep 600; :' {mark}")
+}
+
+/// How many processes of [`endless`] with this mark there are.
+pub fn at_work(mark: &str) -> usize {
+    running(&format!("sleep 600; :\0{mark}\0"))
+}
+
+/// Processes of the machine that have a word in their arguments.
+pub fn running(word: &str) -> usize {
+    let arguments =
+        |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .map(arguments)
+        .filter(|bytes| String::from_utf8_lossy(bytes).contains(word))
+        .count()
 }

@@ -171,7 +171,6 @@ pub(super) const ALLOWED: &[libc::c_long] = &[
     libc::SYS_inotify_rm_watch,
     libc::SYS_openat,
     libc::SYS_mkdirat,
-    libc::SYS_mknodat,
     libc::SYS_fchownat,
     libc::SYS_newfstatat,
     libc::SYS_unlinkat,
@@ -277,7 +276,6 @@ pub(super) const ALLOWED_HERE: &[libc::c_long] = &[
     libc::SYS_chmod,
     libc::SYS_chown,
     libc::SYS_lchown,
-    libc::SYS_mknod,
     libc::SYS_getdents,
     libc::SYS_utime,
     libc::SYS_time,
@@ -359,6 +357,15 @@ pub(super) const NAMESPACE_FLAGS: u32 = (libc::CLONE_NEWNS
 
 /// `unshare` also takes this one; in `clone` the bit belongs to the exit signal.
 pub(super) const NEW_TIME: u32 = libc::CLONE_NEWTIME as u32;
+
+/// Calls that make a node of the file system, with the argument that holds its mode.
+#[cfg(target_arch = "x86_64")]
+pub(super) const MAKE_NODE: &[(libc::c_long, u32)] = &[(libc::SYS_mknod, 1), (libc::SYS_mknodat, 2)];
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) const MAKE_NODE: &[(libc::c_long, u32)] = &[(libc::SYS_mknodat, 2)];
+
+/// Kinds of nodes that are devices. The kernel itself lets everybody make a whiteout, a character device of nothing.
+pub(super) const DEVICES: [u32; 2] = [libc::S_IFCHR, libc::S_IFBLK];
 
 /// Families of sockets that a sandbox may make; netlink only towards routing, which lists interfaces.
 pub(super) const SOCKET_FAMILIES: [u32; 4] = [
