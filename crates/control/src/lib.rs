@@ -3,11 +3,14 @@
 //! What comes in is stored before it is acted on; what comes out is stored before it is shown and before the guest may
 //! forget it. Whatever a runtime, a guest or an agent does ends at worst its own session.
 
+mod asks;
 mod conclusion;
+mod custom_tools;
 mod entry;
 mod error;
 mod events;
 mod hub;
+mod input;
 mod message;
 mod network;
 mod owner;
@@ -22,13 +25,19 @@ mod settings;
 mod start;
 mod summary;
 mod tasks;
+mod toolset;
 mod transcript;
 mod translate;
+mod update;
 
+pub use asks::AnswerError;
 pub use error::{AccessError, BeginError, CleanupFailure, CreateError, SendError, StartError};
 pub use events::{EventStream, Item};
+pub use input::Input;
 pub use network::{Attachment, Grant, Network, NetworkError};
 pub use sessions::{Control, Idle, NewSession, Parts, Runtime};
-pub use settings::{Bounds, Deadlines, RuntimeTemplate, Settings};
+pub use settings::{Bounds, Deadlines, Lifetime, RuntimeTemplate, Settings};
 pub use store::LoggedEvent;
 pub use summary::Summary;
+pub use toolset::{CustomTool, Permission, Toolset};
+pub use update::Refused;

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use control::{Attachment, Grant, Network, NetworkError};
-use domain::SessionId;
+use domain::{Cost, SessionId};
 use egress::{Egress, EgressSockets};
 use gateway::{Gateway, SessionGrant};
 
@@ -58,6 +58,10 @@ impl Network for HostNetwork {
 
 #[async_trait]
 impl Attachment for Served {
+    fn set_budget(&self, budget: Option<Cost>) {
+        self.gateway.set_budget(budget);
+    }
+
     async fn detach(self: Box<Self>) {
         tokio::join!(self.gateway.stop(), self.egress.stop());
     }

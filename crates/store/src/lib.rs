@@ -18,11 +18,11 @@ mod writer;
 
 pub use egress_audit::Decision;
 pub use error::{Error, OpenError};
-pub use events::{Append, Appended, Lines, LoggedEvent, NewEvent, Query};
+pub use events::{Append, Appended, ChangedSettings, Lines, LoggedEvent, NewEvent, Query, TurnChange};
 pub use instance::{Instance, InstanceError};
 pub use model_calls::{CallId, Closed, NewCall, Outcome, Sums};
 pub use sandboxes::{Sandbox, SandboxChange};
-pub use sessions::{NewSession, Session};
+pub use sessions::{Hosting, NewSession, Session};
 
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,

@@ -14,8 +14,8 @@ pub mod usage;
 
 pub use content::{ContentBlock, DocumentSource, ImageSource, Text};
 pub use error::{ErrorBody, ErrorDetail, ErrorType};
-pub use event::{Body, Event};
+pub use event::{Body, Confirmation, EvaluatedPermission, Evaluation, Event};
 pub use open::Unknown;
 pub use preview::{Delta, Preview, Started};
 pub use session::{RetryStatus, SessionError, SessionErrorType, StopDetails, StopReason};
-pub use usage::{CacheCreation, ModelUsage, Money, ServerToolUse, SessionUsage};
+pub use usage::{Budget, CacheCreation, ModelUsage, Money, ServerToolUse, SessionUsage};

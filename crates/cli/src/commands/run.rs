@@ -19,10 +19,11 @@ use crate::signals::Signals;
 use crate::terminal::{Answer, Terminal};
 use crate::trouble;
 use change_set::Allowed;
-use control::{NewSession, Runtime};
+use control::{Input, NewSession, Runtime};
 use domain::{Limits, PriceTable, SessionId};
 use policy::Rules;
 use sandbox::Workspace;
+use std::collections::BTreeMap;
 use std::time::Instant;
 use wire::ContentBlock;
 
@@ -178,6 +179,9 @@ fn new_session(
         system_prompt: None,
         title: Some(text::one_line(prompt, 80)),
         runtime: Runtime::Native,
+        tools: None,
+        environment: BTreeMap::new(),
+        hosting: None,
     }
 }
 
@@ -217,8 +221,9 @@ async fn session(
         terminal.line(&style.yellow(&line));
     }
     let began = Instant::now();
-    let prompt = vec![ContentBlock::text(plan.prompt)];
-    let started = running.control.begin(plan.session, prompt).await;
+    let content = vec![ContentBlock::text(plan.prompt)];
+    let inputs = vec![Input::Message { content }];
+    let started = running.control.begin(plan.session, inputs).await;
     let (id, _) = started.map_err(|error| Failure::failed("session", error))?;
     outcome.session_id = Some(id.clone());
     let ended = follow(&running.control, &id, terminal, signals).await;

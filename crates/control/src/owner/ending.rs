@@ -7,7 +7,7 @@ use crate::sessions::Parts;
 use crate::{AccessError, CleanupFailure, Idle, place};
 use domain::SessionId;
 use tokio::sync::oneshot;
-use wire::{Body, SessionUsage};
+use wire::Body;
 
 /// How a session is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(crate) enum End {
     Remove,
     /// With this instance: the session goes on with its next message.
     Shutdown,
+    /// With this instance: the next one goes on with what is under way.
+    Leave,
 }
 
 impl Owner {
@@ -26,10 +28,16 @@ impl Owner {
         how: End,
         reply: oneshot::Sender<Result<(), AccessError>>,
     ) -> Result<(), Quit> {
-        let mut batch = Batch::default();
-        if let Work::Running(running) = &mut self.work {
-            running.cut(&mut batch);
+        if how == End::Leave {
+            let _ = reply.send(Ok(()));
+            return self.close_readers();
         }
+        let mut batch = Batch::default();
+        if let Some(turn) = &mut self.turn {
+            // It does not go on.
+            turn.kept.restarts = u32::MAX;
+        }
+        self.cut(&mut batch);
         let failures = self.leave_place().await;
         let session = self.record.row.id.clone();
         if how == End::Remove {
@@ -67,7 +75,7 @@ impl Owner {
     async fn log_end(&mut self, mut batch: Batch, how: End) -> Result<(), Quit> {
         let was_working = self.turn.take();
         if let Some(turn) = &was_working {
-            self.active += turn.began.elapsed();
+            self.active += turn.ran();
         }
         let mut idle = Idle {
             terminated: how == End::Stop,
@@ -84,8 +92,7 @@ impl Owner {
                     batch.body(Body::SessionError { error });
                 }
             }
-            let usage = SessionUsage::new(&sums.usage, sums.list_cost(), self.active.as_secs_f64());
-            batch.body(Body::SessionUsage { usage, budget: None });
+            batch.body(self.usage(&sums));
         }
         match &idle.stop_reason {
             _ if how == End::Stop => batch.body(Body::SessionStatusTerminated),
