@@ -6,7 +6,10 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
 use std::path::Path;
 
-const STEPS: [&str; 1] = [include_str!("schema/0001_sessions.sql")];
+const STEPS: [&str; 2] = [
+    include_str!("schema/0001_sessions.sql"),
+    include_str!("schema/0002_resources.sql"),
+];
 
 pub(crate) async fn connect_and_migrate(
     options: &SqliteConnectOptions,

@@ -7,7 +7,7 @@ mod schema;
 mod tools;
 
 pub use model::{Effort, Model, ModelInput, Speed};
-pub use schema::schema;
+pub use schema::{MAX_LIMIT, schema};
 pub use tools::{
     AgentToolset, BuiltInTool, CustomTool, DefaultConfig, MAX_TOOLS, PermissionPolicy, Tool, ToolConfig,
     ToolInput,
@@ -110,6 +110,55 @@ pub struct Update {
     pub metadata: Option<MetadataPatch>,
     #[serde(default)]
     pub hostler: Patch<Settings>,
+}
+
+/// Which agents.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct List {
+    #[serde(default)]
+    pub limit: Option<usize>,
+    #[serde(default)]
+    pub page: Option<String>,
+    #[serde(default)]
+    pub include_archived: bool,
+    #[serde(default, rename = "created_at[gte]", with = "time::serde::rfc3339::option")]
+    pub created_from: Option<OffsetDateTime>,
+    #[serde(default, rename = "created_at[lte]", with = "time::serde::rfc3339::option")]
+    pub created_to: Option<OffsetDateTime>,
+}
+
+/// Which versions of an agent.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct ListVersions {
+    #[serde(default)]
+    pub limit: Option<usize>,
+    #[serde(default)]
+    pub page: Option<String>,
+}
+
+/// Which version of an agent; the present one unless it is named.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub struct Get {
+    #[serde(default)]
+    pub version: Option<u64>,
+}
+
+impl Input for List {
+    fn schema() -> Schema {
+        schema::list_agents()
+    }
+}
+
+impl Input for ListVersions {
+    fn schema() -> Schema {
+        schema::list_versions()
+    }
+}
+
+impl Input for Get {
+    fn schema() -> Schema {
+        schema::get()
+    }
 }
 
 impl Input for Create {

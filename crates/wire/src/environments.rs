@@ -7,7 +7,7 @@ mod schema;
 
 pub use network::{Networking, NetworkingInput};
 pub use sandbox::{Mode, RuntimeName, Settings, SettingsInput, SettingsPatch, Size};
-pub use schema::{deleted_schema, schema};
+pub use schema::{MAX_LIMIT, deleted_schema, schema};
 
 use crate::metadata::{self, Metadata, MetadataPatch};
 use crate::schema::Schema;
@@ -108,6 +108,23 @@ pub struct ConfigInput {
 #[serde(tag = "type", rename = "environment_deleted")]
 pub struct Deleted {
     pub id: EnvironmentId,
+}
+
+/// Which environments.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct List {
+    #[serde(default)]
+    pub limit: Option<usize>,
+    #[serde(default)]
+    pub page: Option<String>,
+    #[serde(default)]
+    pub include_archived: bool,
+}
+
+impl Input for List {
+    fn schema() -> Schema {
+        schema::list_environments()
+    }
 }
 
 impl Input for Create {

@@ -63,10 +63,10 @@ mod tests {
         }
 
         fn check(&self) -> Result<(), Invalid> {
-            match self.numbers.is_empty() {
-                true => Err(Invalid::new("numbers", "must not be empty")),
-                false => Ok(()),
+            if self.numbers.is_empty() {
+                return Err(Invalid::new("numbers", "must not be empty"));
             }
+            Ok(())
         }
     }
 

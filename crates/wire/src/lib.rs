@@ -14,6 +14,7 @@ pub mod environments;
 pub mod error;
 pub mod event;
 pub mod input;
+pub mod keys;
 pub mod metadata;
 pub mod page;
 pub mod patch;
@@ -21,6 +22,7 @@ pub mod preview;
 pub mod schema;
 pub mod session;
 pub mod usage;
+pub mod workspaces;
 
 pub use content::{ContentBlock, DocumentSource, ImageSource, Text};
 pub use error::{ErrorBody, ErrorDetail, ErrorType};

@@ -4,12 +4,14 @@
 //! list, or one that is used with other filters, is refused and never gives a page of something else.
 
 use crate::Invalid;
-use crate::schema::{Field, Schema, integer, list, object, required, text};
+use crate::schema::{Field, Schema, integer, list, object, optional, required, text};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Of a page, where a request does not say.
+pub const DEFAULT_LIMIT: usize = 20;
 const CURSOR_CHARACTERS: usize = 2000;
 
 /// The envelope of a list.
@@ -92,7 +94,8 @@ impl Listing {
     }
 
     /// With the `page` and `limit` of a request.
-    pub fn slice(self, page: Option<&str>, limit: usize) -> Result<Slice, Invalid> {
+    pub fn slice(self, page: Option<&str>, limit: Option<usize>) -> Result<Slice, Invalid> {
+        let limit = limit.unwrap_or(DEFAULT_LIMIT);
         let after = page.map(|page| self.position(page)).transpose()?;
         Ok(Slice {
             listing: self,
@@ -148,11 +151,19 @@ impl Slice {
     }
 }
 
+/// What everything of the slice comes before, in a list with the newest first.
+pub fn before(slice: &Slice) -> (i64, &str) {
+    match &slice.after {
+        None => (i64::MAX, ""),
+        Some(position) => (position.at, &position.id),
+    }
+}
+
 /// The parameters `limit` and `page`.
-pub fn parameters(most: i64) -> [Field; 2] {
+pub fn parameters(most: usize) -> [Field; 2] {
     [
-        crate::schema::optional("limit", integer(1..=most)),
-        crate::schema::optional("page", text(1..=CURSOR_CHARACTERS)),
+        optional("limit", integer(1..=most as i64)),
+        optional("page", text(1..=CURSOR_CHARACTERS)),
     ]
 }
 
@@ -164,28 +175,31 @@ mod tests {
         Listing::new("agents", Order::Desc).filter("include_archived", Some("true".to_owned()))
     }
 
-    fn position(number: &i64) -> Position {
+    fn position(number: i64) -> Position {
         Position {
-            at: *number,
+            at: number,
             id: format!("agent_{number}"),
         }
     }
 
     #[test]
     fn a_cursor_leads_to_the_end_of_its_page() {
-        let slice = listing().slice(None, 2).unwrap();
+        let slice = listing().slice(None, Some(2)).unwrap();
         assert_eq!(slice.wanted(), 3);
-        let page = slice.page(vec![9, 8, 7], position);
+        let page = slice.page(vec![9, 8, 7], |number| position(*number));
         assert_eq!(page.data, [9, 8]);
-        let next = listing().slice(page.next_page.as_deref(), 2).unwrap();
-        assert_eq!(next.after, Some(position(&8)));
-        assert_eq!(next.page(vec![7], position).next_page, None);
-        assert_eq!(next.page(vec![7, 6], position).next_page, None);
+        let next = listing().slice(page.next_page.as_deref(), Some(2)).unwrap();
+        assert_eq!(next.after, Some(position(8)));
+        assert_eq!(next.page(vec![7], |number| position(*number)).next_page, None);
+        assert_eq!(next.page(vec![7, 6], |number| position(*number)).next_page, None);
     }
 
     #[test]
     fn a_cursor_of_something_else_is_refused() {
-        let page = listing().slice(None, 1).unwrap().page(vec![9, 8], position);
+        let page = listing()
+            .slice(None, Some(1))
+            .unwrap()
+            .page(vec![9, 8], |number| position(*number));
         let cursor = page.next_page.unwrap();
         let others = [
             Listing::new("environments", Order::Desc).filter("include_archived", Some("true".to_owned())),
@@ -194,11 +208,11 @@ mod tests {
             listing().filter("created_at[gte]", Some("2026-01-01T00:00:00Z".to_owned())),
         ];
         for other in others {
-            assert_eq!(other.slice(Some(&cursor), 1).unwrap_err().path, "page");
+            assert_eq!(other.slice(Some(&cursor), Some(1)).unwrap_err().path, "page");
         }
         for wrong in ["", "x", "eyJ9", &cursor[1..], &URL_SAFE_NO_PAD.encode("{}")] {
             assert_eq!(
-                listing().slice(Some(wrong), 1).unwrap_err().path,
+                listing().slice(Some(wrong), None).unwrap_err().path,
                 "page",
                 "{wrong}"
             );

@@ -6,6 +6,7 @@
 
 mod check;
 mod document;
+mod query;
 
 use std::ops::RangeInclusive;
 

@@ -1,12 +1,14 @@
 //! What requests about agents and their answers look like.
 
 use super::{DESCRIPTION_CHARACTERS, MAX_TOOLS, MAX_TURNS, NAME_CHARACTERS, SYSTEM_CHARACTERS};
-use crate::metadata;
 use crate::schema::{
     Field, Schema, any, boolean, choice, constant, either, integer, list, map, object, optional, required,
     tagged, text, text_of, timestamp, unsupported, variant,
 };
+use crate::{metadata, page};
 
+/// Of a page.
+pub const MAX_LIMIT: usize = 100;
 const TOOL_NAME_CHARACTERS: usize = 128;
 const MODEL_CHARACTERS: usize = 256;
 const TEXT_CHARACTERS: usize = 100_000;
@@ -80,6 +82,23 @@ pub fn schema() -> Schema {
         required("archived_at", timestamp().nullable()),
     ])
     .named("Agent")
+}
+
+pub(super) fn list_agents() -> Schema {
+    let filters = [
+        optional("include_archived", boolean()),
+        optional("created_at[gte]", timestamp()),
+        optional("created_at[lte]", timestamp()),
+    ];
+    object(page::parameters(MAX_LIMIT).into_iter().chain(filters))
+}
+
+pub(super) fn list_versions() -> Schema {
+    object(page::parameters(MAX_LIMIT))
+}
+
+pub(super) fn get() -> Schema {
+    object([optional("version", integer(1..=i64::MAX))])
 }
 
 fn description() -> Schema {
@@ -247,8 +266,8 @@ fn resolved_tool() -> Schema {
         "web_fetch",
         "web_search",
     ];
-    let named = [required("name", choice(names)), required("type", choice(names))];
-    let configs = object(config.clone().into_iter().chain(named));
+    let by_name = [required("name", choice(names)), required("type", choice(names))];
+    let configs = object(config.clone().into_iter().chain(by_name));
     tagged(
         "type",
         [

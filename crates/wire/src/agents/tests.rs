@@ -38,11 +38,14 @@ fn the_least_agent_is_resolved_in_full() {
     assert_eq!(serde_json::from_value::<Agent>(json).unwrap(), agent);
 }
 
+fn check_refusals(table: &[(Value, &str)]) {
+    for (body, expected) in table {
+        assert_eq!(create(body.clone()).unwrap_err(), *expected, "{body}");
+    }
+}
+
 #[test]
-fn what_is_wrong_is_said_with_its_path_and_what_is_allowed() {
-    let toolset = |configs: Value| json!([{"type": "agent_toolset_20260401", "configs": configs}]);
-    let custom = |name: &str| json!({"type": "custom", "name": name, "description": "d", "input_schema": {"type": "object"}});
-    let many: Vec<Value> = (0..257).map(|number| custom(&format!("t{number}"))).collect();
+fn a_wrong_field_is_said_with_its_path_and_what_is_allowed() {
     let pairs: serde_json::Map<String, Value> =
         (0..17).map(|number| (number.to_string(), json!("v"))).collect();
     let table = [
@@ -135,6 +138,16 @@ fn what_is_wrong_is_said_with_its_path_and_what_is_allowed() {
             with("execution_identity", json!({"type": "aws_role", "role_arn": "r"})),
             "execution_identity.type: aws_role is not supported by this server yet",
         ),
+    ];
+    check_refusals(&table);
+}
+
+#[test]
+fn a_wrong_tool_is_said_with_its_path_and_what_is_allowed() {
+    let toolset = |configs: Value| json!([{"type": "agent_toolset_20260401", "configs": configs}]);
+    let custom = |name: &str| json!({"type": "custom", "name": name, "description": "d", "input_schema": {"type": "object"}});
+    let many: Vec<Value> = (0..257).map(|number| custom(&format!("t{number}"))).collect();
+    let table = [
         (
             with("tools", json!([{"type": "mcp_toolset", "mcp_server_name": "m"}])),
             "tools[0].type: mcp_toolset is not supported by this server yet",
@@ -205,9 +218,7 @@ fn what_is_wrong_is_said_with_its_path_and_what_is_allowed() {
             "tools: must have at most 256 items, and has 257",
         ),
     ];
-    for (body, expected) in table {
-        assert_eq!(create(body.clone()).unwrap_err(), expected, "{body}");
-    }
+    check_refusals(&table);
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! What requests about environments and their answers look like.
 
 use super::{DESCRIPTION_CHARACTERS, NAME_CHARACTERS};
-use crate::metadata;
 use crate::schema::{
     Schema, boolean, choice, constant, either, integer, list, map, number, object, optional, required,
     tagged, text, timestamp, unsupported, variant,
 };
+use crate::{metadata, page};
 
+/// Of a page.
+pub const MAX_LIMIT: usize = 100;
 /// As many as `policy` takes.
 const HOSTS: usize = 1000;
 const HOST_CHARACTERS: usize = 300;
@@ -72,6 +74,11 @@ pub fn deleted_schema() -> Schema {
         required("id", text(1..=64)),
     ])
     .named("EnvironmentDeleted")
+}
+
+pub(super) fn list_environments() -> Schema {
+    let parameters = page::parameters(MAX_LIMIT).into_iter();
+    object(parameters.chain([optional("include_archived", boolean())]))
 }
 
 fn none() -> Schema {

@@ -14,7 +14,7 @@ fn with(field: &str, value: Value) -> Value {
     body
 }
 
-fn limited(hosts: Value) -> Value {
+fn limited(hosts: &Value) -> Value {
     with(
         "config",
         json!({"type": "cloud", "networking": {"type": "limited", "allowed_hosts": hosts}}),
@@ -80,12 +80,12 @@ fn what_is_wrong_is_said_with_its_path_and_what_is_allowed() {
              registries' hosts in allowed_hosts",
         ),
         (
-            limited(json!(["a.example", "https://b.example/x"])),
+            limited(&json!(["a.example", "https://b.example/x"])),
             "config.networking.allowed_hosts[1]: host pattern \"https://b.example/x\", character 1: a pattern \
              has no scheme; write \"b.example\"",
         ),
         (
-            limited(json!(["a.example:1", "b.example:2", "c.example:3"])),
+            limited(&json!(["a.example:1", "b.example:2", "c.example:3"])),
             "config.networking.allowed_hosts: host names with ports [1, 2, 3]: besides 80 and 443 at most 2 \
              different ports can be served",
         ),
@@ -169,7 +169,7 @@ fn sizes_and_cpus_become_limits() {
 
 #[test]
 fn networking_becomes_rules() {
-    let some = create(limited(json!(["A.example", "*.b.example:8443"]))).unwrap();
+    let some = create(limited(&json!(["A.example", "*.b.example:8443"]))).unwrap();
     assert_eq!(some.rules().unwrap().to_string(), "a.example, *.b.example:8443");
     let config = json!({"type": "cloud", "networking": {"type": "unrestricted"}, "packages": {"pip": [], "apt": null}});
     let all = create(with("config", config)).unwrap();
@@ -178,7 +178,7 @@ fn networking_becomes_rules() {
 
 #[test]
 fn an_update_replaces_what_it_names_and_keeps_the_rest() {
-    let mut body = limited(json!(["a.example"]));
+    let mut body = limited(&json!(["a.example"]));
     body["config"]["networking"]["allow_mcp_servers"] = json!(true);
     body["description"] = json!("d");
     body["hostler"] = json!({"cpus": 2, "memory": "2G", "env": {"A": "1"}});

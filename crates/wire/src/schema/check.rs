@@ -36,26 +36,6 @@ impl Schema {
         }
     }
 
-    /// Reads a parameter of a URL as the JSON that it stands for, and checks it.
-    pub fn read_parameter(&self, text: &str) -> Result<Value, Invalid> {
-        let value = match &self.kind {
-            Kind::Boolean => match text {
-                "true" => Value::Bool(true),
-                "false" => Value::Bool(false),
-                _ => return Err(Invalid::new("", "must be true or false")),
-            },
-            Kind::Integer { .. } => {
-                let number: Result<i64, _> = text.parse();
-                number
-                    .map_err(|_| Invalid::new("", "must be a whole number"))?
-                    .into()
-            }
-            _ => Value::String(text.to_owned()),
-        };
-        self.check(&value)?;
-        Ok(value)
-    }
-
     /// Whether it is about values of this JSON type at all.
     fn suits(&self, value: &Value) -> bool {
         match &self.kind {
@@ -271,13 +251,11 @@ fn tagged(value: &Value, tag: &str, variants: &[Variant]) -> Checked {
 }
 
 fn either(value: &Value, schemas: &[Schema]) -> Checked {
-    match schemas.iter().find(|schema| schema.suits(value)) {
-        Some(schema) => schema.check(value),
-        None => {
-            let wanted: Vec<&str> = schemas.iter().map(Schema::wanted).collect();
-            want(false, value, &wanted.join(" or "))
-        }
+    if let Some(schema) = schemas.iter().find(|schema| schema.suits(value)) {
+        return schema.check(value);
     }
+    let wanted: Vec<&str> = schemas.iter().map(Schema::wanted).collect();
+    want(false, value, &wanted.join(" or "))
 }
 
 fn empty(value: &Value) -> Checked {
