@@ -2,12 +2,17 @@
 //!
 //! What comes in is stored before it is acted on; what comes out is stored before it is shown and before the guest may
 //! forget it. Whatever a runtime, a guest or an agent does ends at worst its own session.
+//!
+//! Beside them what does not run: agents, environments and keys ([`Resources`]), which need only the store.
 
+mod agents;
 mod conclusion;
 mod entry;
+mod environments;
 mod error;
 mod events;
 mod hub;
+mod keys;
 mod message;
 mod network;
 mod owner;
@@ -15,6 +20,7 @@ mod permission;
 mod place;
 mod reclaim;
 mod record;
+mod resources;
 mod retry;
 mod runtime;
 mod sessions;
@@ -25,9 +31,13 @@ mod tasks;
 mod transcript;
 mod translate;
 
+pub use agents::Agents;
+pub use environments::Environments;
 pub use error::{AccessError, BeginError, CleanupFailure, CreateError, SendError, StartError};
 pub use events::{EventStream, Item};
+pub use keys::{AdminKey, AdminKeyError, Caller, Keys, Origin, Secret};
 pub use network::{Attachment, Grant, Network, NetworkError};
+pub use resources::{ResourceError, Resources};
 pub use sessions::{Control, Idle, NewSession, Parts, Runtime};
 pub use settings::{Bounds, Deadlines, RuntimeTemplate, Settings};
 pub use store::LoggedEvent;
