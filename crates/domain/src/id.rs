@@ -118,6 +118,19 @@ id!(
     InstanceId, "inst_", "instance"
 );
 
+id!(
+    /// An agent: what a session's conversation is held with, in all its versions.
+    AgentId, "agent_", "agent"
+);
+id!(
+    /// An environment: the template of sandboxes.
+    EnvironmentId, "env_", "environment"
+);
+id!(
+    /// A key of the API; not its secret.
+    KeyId, "key_", "key"
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

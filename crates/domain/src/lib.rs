@@ -10,11 +10,13 @@ pub mod price;
 pub mod sandbox_state;
 pub mod session_status;
 pub mod usage;
+pub mod workspace;
 
-pub use id::{EventId, IdError, InstanceId, SandboxId, SessionId};
+pub use id::{AgentId, EnvironmentId, EventId, IdError, InstanceId, KeyId, SandboxId, SessionId};
 pub use limits::{LimitError, Limits};
 pub use money::Cost;
 pub use price::{Model, PriceTable};
 pub use sandbox_state::SandboxState;
 pub use session_status::SessionStatus;
 pub use usage::Usage;
+pub use workspace::{WorkspaceError, WorkspaceId};

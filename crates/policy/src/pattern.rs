@@ -2,7 +2,8 @@
 //! `10.0.0.0/8:5432`. What is printed parses to the same pattern again.
 //!
 //! Without a port a pattern means 80 and 443. `*.` stands for one or more labels, so it does not match the name
-//! behind it.
+//! behind it. `*:*` is every name and every public address on every port; a lone `*` is refused, so that nobody
+//! opens everything by a slip.
 
 use crate::host::{parse_port, split_port};
 use crate::{AddressClass, Destination, Host, HostError, HostName, Network};
@@ -12,6 +13,7 @@ use std::str::FromStr;
 
 const MAX_PATTERN_BYTES: usize = 300;
 const SHOWN_CHARACTERS: usize = 80;
+const EVERYTHING: &str = "*:*";
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pattern {
@@ -25,6 +27,8 @@ enum Target {
     /// Every name below this one.
     Below(HostName),
     Network(Network),
+    /// Every name, and every public address.
+    Everything,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,6 +36,7 @@ pub enum Ports {
     /// 80 and 443.
     Web,
     One(u16),
+    Any,
 }
 
 impl Ports {
@@ -39,6 +44,7 @@ impl Ports {
         match self {
             Self::Web => port == 80 || port == 443,
             Self::One(one) => port == one,
+            Self::Any => true,
         }
     }
 }
@@ -48,6 +54,7 @@ impl fmt::Display for Ports {
         match self {
             Self::Web => formatter.write_str("ports 80 and 443"),
             Self::One(port) => write!(formatter, "port {port}"),
+            Self::Any => formatter.write_str("every port"),
         }
     }
 }
@@ -96,6 +103,14 @@ pub enum Problem {
 }
 
 impl Pattern {
+    /// `*:*`.
+    pub(crate) const fn everything() -> Self {
+        Self {
+            target: Target::Everything,
+            ports: Ports::Any,
+        }
+    }
+
     pub fn ports(&self) -> Ports {
         self.ports
     }
@@ -106,6 +121,10 @@ impl Pattern {
             (Target::Name(name), Host::Name(asked)) => name == asked,
             (Target::Below(suffix), Host::Name(asked)) => is_below(asked.as_str(), suffix.as_str()),
             (Target::Network(network), Host::Address(address)) => network.admits(*address),
+            (Target::Everything, Host::Name(name)) => !name.is_localhost(),
+            (Target::Everything, Host::Address(address)) => {
+                AddressClass::of(*address) == AddressClass::Public
+            }
             (Target::Name(_) | Target::Below(_), Host::Address(_)) | (Target::Network(_), Host::Name(_)) => {
                 false
             }
@@ -135,9 +154,10 @@ impl fmt::Display for Pattern {
             Target::Name(name) => name.fmt(formatter)?,
             Target::Below(suffix) => write!(formatter, "*.{suffix}")?,
             Target::Network(network) => network.fmt(formatter)?,
+            Target::Everything => return formatter.write_str(EVERYTHING),
         }
         match self.ports {
-            Ports::Web => Ok(()),
+            Ports::Web | Ports::Any => Ok(()),
             Ports::One(port) => write!(formatter, ":{port}"),
         }
     }
@@ -157,6 +177,9 @@ impl FromStr for Pattern {
 
 /// Fails with the byte where the problem is.
 fn parse(text: &str) -> Result<Pattern, (usize, Problem)> {
+    if text == EVERYTHING {
+        return Ok(Pattern::everything());
+    }
     check_shape(text)?;
     let (host, port) = split_port(text);
     let ports = match port {
@@ -305,6 +328,7 @@ mod tests {
             ("10.0.0.5/32", "10.0.0.5"),
             ("[fd00::/8]:443", "[fd00::/8]:443"),
             ("_x.xn--bcher-kva.example", "_x.xn--bcher-kva.example"),
+            ("*:*", "*:*"),
         ];
         for (text, printed) in table {
             let pattern: Pattern = text.parse().unwrap_or_else(|error| panic!("{error}"));

@@ -85,6 +85,13 @@ impl Rules {
         Self::default()
     }
 
+    /// Every public host on every port.
+    pub fn unrestricted() -> Self {
+        Self {
+            patterns: vec![Pattern::everything()],
+        }
+    }
+
     pub fn parse<T: AsRef<str>>(patterns: impl IntoIterator<Item = T>) -> Result<Self, RulesError> {
         let parsed: Result<Vec<Pattern>, PatternError> =
             patterns.into_iter().map(|text| text.as_ref().parse()).collect();
@@ -273,6 +280,27 @@ mod tests {
             assert_eq!(decision.allowed, allowed, "{pattern} {destination}");
             assert_eq!(decision.rule.is_some(), allowed, "{pattern} {destination}");
         }
+    }
+
+    #[test]
+    fn everything_is_every_public_host_and_nothing_of_this_machine() {
+        let rules = Rules::unrestricted();
+        assert_eq!(rules, Rules::parse(["*:*"]).unwrap());
+        let table = [
+            ("a.example:443", true),
+            ("a.example:22", true),
+            ("8.8.8.8:53", true),
+            ("10.0.0.5:5432", false),
+            ("127.0.0.1:80", false),
+            ("169.254.169.254:80", false),
+            ("localhost:80", false),
+        ];
+        for (destination, allowed) in table {
+            assert_eq!(decide(&rules, destination).allowed, allowed, "{destination}");
+        }
+        assert!(rules.admit_address("8.8.8.8".parse().unwrap(), 22).is_ok());
+        assert!(rules.admit_address("10.0.0.5".parse().unwrap(), 22).is_err());
+        assert_eq!(rules.explicit_ports(), [0_u16; 0]);
     }
 
     #[test]

@@ -1,14 +1,18 @@
-//! The store of one data directory: an `SQLite` file with the sessions, their event logs, sandboxes, model calls and
-//! egress decisions.
+//! The store of one data directory: an `SQLite` file with agents, environments, keys, the sessions, their event logs,
+//! sandboxes, model calls and egress decisions.
 //!
 //! Whatever a method has answered `Ok` to is on the disk. There is one writer, which puts what waits for it into one
 //! commit; readers never wait for it. A session's log takes an append only from its present owner, told by the epoch.
 
+pub mod agents;
 pub mod egress_audit;
+pub mod environments;
 pub mod error;
 pub mod events;
 pub mod instance;
+pub mod keys;
 pub mod model_calls;
+pub mod refused;
 pub mod sandboxes;
 pub mod sessions;
 
@@ -16,11 +20,14 @@ mod moment;
 mod schema;
 mod writer;
 
+pub use agents::AgentFilter;
 pub use egress_audit::Decision;
 pub use error::{Error, OpenError};
 pub use events::{Append, Appended, ChangedSettings, Lines, LoggedEvent, NewEvent, Query, TurnChange};
 pub use instance::{Instance, InstanceError};
+pub use keys::{Key, KeyHash, NewKey};
 pub use model_calls::{CallId, Closed, NewCall, Outcome, Sums};
+pub use refused::Refused;
 pub use sandboxes::{Sandbox, SandboxChange};
 pub use sessions::{Hosting, NewSession, Session};
 
@@ -90,6 +97,15 @@ impl Store {
         // The writer last: whoever closes last moves the log into the database, and only it may write.
         self.inner.readers.close().await;
         self.inner.writer.close().await;
+    }
+
+    /// That the database can be read.
+    pub async fn ping(&self) -> Result<(), Error> {
+        sqlx::query("SELECT 1")
+            .execute(self.readers())
+            .await
+            .map_err(Error::at("answering whether it is there"))
+            .map(|_| ())
     }
 
     fn readers(&self) -> &SqlitePool {

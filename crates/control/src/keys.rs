@@ -1,0 +1,197 @@
+//! Keys: who may come, and into which workspace.
+//!
+//! A key is 256 random bits that are shown once. The store has its SHA-256, and so has this process, in a table by the
+//! hash: what is compared are hashes, so how long it takes tells nothing of a key.
+
+mod admin;
+mod secret;
+
+pub use admin::{AdminKey, AdminKeyError, Origin};
+pub use secret::Secret;
+
+use crate::ResourceError;
+use domain::{KeyId, WorkspaceId};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+use store::{KeyHash, NewKey, Store};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use wire::keys::{Create, Created, Key};
+use wire::workspaces::Workspace;
+
+const KIND: &str = "key";
+/// How precisely the last use is known.
+const USE_STEP: Duration = Duration::from_mins(1);
+
+/// Who makes a request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Caller {
+    /// May act in every workspace, and make keys.
+    Admin,
+    /// May act in its own workspace.
+    Key { id: KeyId, workspace: WorkspaceId },
+}
+
+/// A handle; cheap to clone.
+#[derive(Clone)]
+pub struct Keys {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Store,
+    admin: KeyHash,
+    table: RwLock<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    open: HashMap<KeyHash, Open>,
+    workspaces: HashSet<WorkspaceId>,
+}
+
+struct Open {
+    id: KeyId,
+    workspace: WorkspaceId,
+    /// When the last use was recorded.
+    recorded: Option<Instant>,
+}
+
+impl Open {
+    fn new(id: KeyId, workspace: WorkspaceId) -> Self {
+        Self {
+            id,
+            workspace,
+            recorded: None,
+        }
+    }
+}
+
+impl Keys {
+    pub(crate) async fn open(store: Store, admin: AdminKey) -> Result<Self, store::Error> {
+        store.create_workspace(&WorkspaceId::default()).await?;
+        let mut table = Table::default();
+        for key in store.keys().await? {
+            if key.revoked_at.is_none() {
+                table.open.insert(key.hash, Open::new(key.id, key.workspace));
+            }
+        }
+        let workspaces = store.workspaces().await?;
+        table.workspaces = workspaces.into_iter().map(|(workspace, _)| workspace).collect();
+        let shared = Shared {
+            store,
+            admin: admin.hash(),
+            table: RwLock::new(table),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Whose key it is; its use is recorded.
+    pub async fn authenticate(&self, secret: &str) -> Option<Caller> {
+        let hash = secret::hash(secret);
+        if hash == self.shared.admin {
+            return Some(Caller::Admin);
+        }
+        let now = Instant::now();
+        let (caller, due) = {
+            let table = self.read();
+            let key = table.open.get(&hash)?;
+            let due = key
+                .recorded
+                .is_none_or(|recorded| now.duration_since(recorded) >= USE_STEP);
+            let (id, workspace) = (key.id.clone(), key.workspace.clone());
+            (Caller::Key { id, workspace }, due)
+        };
+        if due && let Caller::Key { id, .. } = &caller {
+            if let Some(key) = self.write().open.get_mut(&hash) {
+                key.recorded = Some(now);
+            }
+            // Whoever has the key comes in also where the disk is full.
+            if let Err(error) = self
+                .shared
+                .store
+                .record_key_use(id, OffsetDateTime::now_utc())
+                .await
+            {
+                tracing::warn!(key = %id, %error, "the use of a key was not recorded");
+            }
+        }
+        Some(caller)
+    }
+
+    pub async fn create(&self, create: Create) -> Result<Created, ResourceError> {
+        let secret = Secret::random();
+        let new = NewKey {
+            workspace: create.workspace_id.unwrap_or_default(),
+            name: create.name,
+            prefix: secret.prefix().to_owned(),
+            hash: secret.hash(),
+        };
+        let key = self.shared.store.create_key(new).await?;
+        let mut table = self.write();
+        table.workspaces.insert(key.workspace.clone());
+        let open = Open::new(key.id.clone(), key.workspace.clone());
+        table.open.insert(key.hash, open);
+        Ok(Created {
+            key: shown(key),
+            secret: secret.reveal().to_owned(),
+        })
+    }
+
+    /// The oldest first, those that were revoked included.
+    pub async fn list(&self) -> Result<Vec<Key>, ResourceError> {
+        Ok(self.shared.store.keys().await?.into_iter().map(shown).collect())
+    }
+
+    /// From the next request on it opens nothing.
+    pub async fn revoke(&self, id: &KeyId) -> Result<Key, ResourceError> {
+        let revoked = self.shared.store.revoke_key(id).await?;
+        let key = revoked.ok_or_else(|| ResourceError::not_found(KIND, id.as_str()))?;
+        self.write().open.remove(&key.hash);
+        Ok(shown(key))
+    }
+
+    pub fn has_workspace(&self, workspace: &WorkspaceId) -> bool {
+        self.read().workspaces.contains(workspace)
+    }
+
+    /// One that is there stays as it is.
+    pub async fn create_workspace(&self, id: &WorkspaceId) -> Result<Workspace, ResourceError> {
+        self.shared.store.create_workspace(id).await?;
+        self.write().workspaces.insert(id.clone());
+        let all = self.workspaces().await?;
+        all.into_iter()
+            .find(|workspace| workspace.id == *id)
+            .ok_or_else(|| ResourceError::not_found("workspace", id.as_str()))
+    }
+
+    /// By name.
+    pub async fn workspaces(&self) -> Result<Vec<Workspace>, ResourceError> {
+        let all = self.shared.store.workspaces().await?;
+        let workspace = |(id, created_at)| Workspace { id, created_at };
+        Ok(all.into_iter().map(workspace).collect())
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.shared.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.shared.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn shown(key: store::Key) -> Key {
+    Key {
+        id: key.id,
+        name: key.name,
+        workspace_id: key.workspace,
+        prefix: key.prefix,
+        created_at: key.created_at,
+        last_used_at: key.last_used_at,
+        revoked_at: key.revoked_at,
+    }
+}

@@ -1,0 +1,148 @@
+//! From a request to its answer. Every answer has the request's id; every failure has the API's shape.
+
+use crate::Api;
+use crate::api_error::ApiError;
+use crate::authentication::{self, Identity};
+use crate::body::{self, Reader};
+use crate::call::{self, Call};
+use crate::config::Config;
+use crate::json;
+use crate::rate::Meter;
+use crate::reply::{Body, Reply};
+use crate::request_id::RequestId;
+use crate::route::{Access, Route};
+use crate::router::Router;
+use futures_util::FutureExt as _;
+use http::header::{CONTENT_ENCODING, EXPECT};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Request};
+use serde_json::Value;
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+/// What all requests share.
+pub(crate) struct Answering {
+    api: Api,
+    router: Router,
+    meter: Meter,
+    reader: Reader,
+    pub(crate) draining: CancellationToken,
+}
+
+impl Answering {
+    pub(crate) fn new(config: &Config, api: Api, routes: Vec<Route>) -> Self {
+        Self {
+            api,
+            router: Router::new(routes),
+            meter: Meter::new(config.rates),
+            reader: Reader::new(config.limits.clone()),
+            draining: CancellationToken::new(),
+        }
+    }
+
+    pub(crate) fn routes(&self) -> &[Route] {
+        self.router.routes()
+    }
+
+    pub(crate) async fn answer(&self, request: Request<Body>) -> Reply {
+        let id = RequestId::random();
+        let (method, path) = (request.method(), request.uri().path());
+        let span = tracing::info_span!("request", %id, %method, path, key = tracing::field::Empty);
+        let began = Instant::now();
+        let answered = AssertUnwindSafe(self.handle(request).instrument(span.clone()))
+            .catch_unwind()
+            .await;
+        let _entered = span.enter();
+        let answered = answered.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
+        let mut reply = answered.unwrap_or_else(|error| {
+            tell(&error);
+            error.into_reply(&id)
+        });
+        tracing::info!(status = reply.status().as_u16(), took = ?began.elapsed(), "answered");
+        if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+            reply.headers_mut().insert(REQUEST_ID, value);
+        }
+        reply
+    }
+
+    async fn handle(&self, request: Request<Body>) -> Result<Reply, ApiError> {
+        let (parts, body) = request.into_parts();
+        match self.admit(&parts).await {
+            Ok((route, call)) => self.call(route, call, body).await,
+            Err(error) => {
+                // A client that asked first has not sent it.
+                if !parts.headers.contains_key(EXPECT) {
+                    body::discard(body).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Everything that is known from the head.
+    async fn admit(&self, parts: &Parts) -> Result<(&Route, Call), ApiError> {
+        let (route, parameters) = self.router.find(&parts.method, parts.uri.path())?;
+        let identity = match route.access {
+            Access::Open => None,
+            Access::Workspace | Access::Admin => Some(self.identify(parts, route).await?),
+        };
+        let query = call::read_query(parts.uri.query().unwrap_or_default(), &route.query)?;
+        let encoded = parts.headers.get(CONTENT_ENCODING);
+        if encoded.is_some_and(|encoding| encoding != "identity") {
+            return Err(ApiError::unsupported_encoding());
+        }
+        let call = Call {
+            api: self.api.clone(),
+            identity,
+            parameters,
+            query,
+            body: Value::Null,
+            draining: self.draining.clone(),
+        };
+        Ok((route, call))
+    }
+
+    async fn identify(&self, parts: &Parts, route: &Route) -> Result<Identity, ApiError> {
+        let keys = self.api.resources.keys();
+        let identity = authentication::identify(keys, &parts.headers, route.access).await?;
+        match &identity.caller {
+            control::Caller::Admin => tracing::Span::current().record("key", "admin"),
+            control::Caller::Key { id, .. } => tracing::Span::current().record("key", id.as_str()),
+        };
+        self.meter.admit(&identity.caller, route.class, Instant::now())?;
+        Ok(identity)
+    }
+
+    async fn call(&self, route: &Route, mut call: Call, body: Body) -> Result<Reply, ApiError> {
+        match &route.body {
+            Some(wanted) => call.body = json::parse(&self.reader.read(body, wanted.limit).await?)?,
+            None => body::discard(body).await,
+        }
+        (route.handler)(call).await
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> ApiError {
+    let said = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    ApiError::internal(format!("a handler panicked: {}", said.unwrap_or_default()))
+}
+
+fn tell(error: &ApiError) {
+    if let Some(cause) = error.cause() {
+        tracing::error!(cause, "a request failed");
+    } else {
+        tracing::debug!(
+            status = error.status().as_u16(),
+            message = error.message(),
+            "refused"
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! The `OpenAPI` 3.1 document, printed from the table of routes.
+
+use crate::route::{Access, Answer, Route};
+use crate::routes;
+use http::Method;
+use serde_json::{Map, Value, json};
+use wire::schema::Schema;
+
+/// What this server can be asked, for programs.
+pub fn document() -> Value {
+    let mut schemas = error_schemas();
+    let mut paths = Map::new();
+    for route in routes::all() {
+        let written = operation(&route, &mut schemas);
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        path[route.method.as_str().to_ascii_lowercase()] = written;
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "hostler",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "The Managed Agents API on a server of your own. What that API has no field for is in \
+                objects named `hostler`, or under /host/v1.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            },
+        },
+    })
+}
+
+fn operation(route: &Route, schemas: &mut Map<String, Value>) -> Value {
+    let mut operation = json!({
+        "operationId": operation_id(route),
+        "summary": route.summary,
+        "parameters": parameters(route, schemas),
+        "responses": {
+            "200": {"description": "Done.", "content": content(&route.answer, schemas)},
+            "default": {
+                "description": "What went wrong.",
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+            },
+        },
+    });
+    if route.access != Access::Open {
+        operation["security"] = json!([{"bearer": []}, {"key": []}]);
+    }
+    if let Some(body) = &route.body {
+        let schema = body.schema.document(schemas);
+        operation["requestBody"] =
+            json!({"required": true, "content": {"application/json": {"schema": schema}}});
+    }
+    operation
+}
+
+/// Like `post_v1_agents_agent_id_archive`.
+fn operation_id(route: &Route) -> String {
+    let path = route.path.replace(['{', '}'], "").replace(['/', '.'], "_");
+    format!("{}{path}", route.method.as_str().to_ascii_lowercase())
+}
+
+fn content(answer: &Answer, schemas: &mut Map<String, Value>) -> Value {
+    match answer {
+        Answer::Json(schema) => json!({"application/json": {"schema": schema.document(schemas)}}),
+        Answer::Other(media_type) => json!({*media_type: {}}),
+    }
+}
+
+fn parameters(route: &Route, schemas: &mut Map<String, Value>) -> Vec<Value> {
+    let named = route.path.split('/').filter_map(|segment| {
+        let name = segment.strip_prefix('{')?.strip_suffix('}')?;
+        let schema = json!({"type": "string", "minLength": 1});
+        Some(json!({"name": name, "in": "path", "required": true, "schema": schema}))
+    });
+    let mut parameters: Vec<Value> = named.collect();
+    for field in route.query.fields() {
+        parameters.push(json!({
+            "name": field.name(),
+            "in": "query",
+            "required": field.is_required(),
+            "schema": field.schema().document(schemas),
+        }));
+    }
+    if route.access == Access::Workspace && route.method != Method::HEAD {
+        parameters.push(json!({
+            "name": "anthropic-workspace-id",
+            "in": "header",
+            "description": "The workspace, for a key that may act in several.",
+            "schema": wire::workspaces::id().document(schemas),
+        }));
+    }
+    parameters
+}
+
+fn error_schemas() -> Map<String, Value> {
+    let mut schemas = Map::new();
+    let details: Schema = wire::schema::object([
+        wire::schema::optional("error_code", wire::schema::text(1..=100)),
+        wire::schema::optional("field", wire::schema::text(1..=1000)),
+    ]);
+    let error = wire::schema::object([
+        wire::schema::required("type", wire::schema::text(1..=100)),
+        wire::schema::required("message", wire::schema::text(1..=10_000)),
+        wire::schema::optional("details", details.open()),
+    ]);
+    wire::schema::object([
+        wire::schema::constant("type", "error"),
+        wire::schema::required("error", error),
+        wire::schema::required("request_id", wire::schema::text(28..=28)),
+    ])
+    .named("Error")
+    .document(&mut schemas);
+    schemas
+}

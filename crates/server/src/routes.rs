@@ -1,0 +1,15 @@
+//! The table of routes. A resource has its file; what is not in this table does not exist.
+
+mod agents;
+mod environments;
+mod health;
+
+use crate::route::Route;
+
+/// Every endpoint, resource by resource.
+pub(crate) fn all() -> Vec<Route> {
+    [agents::routes(), environments::routes(), health::routes()]
+        .into_iter()
+        .flatten()
+        .collect()
+}

@@ -1,0 +1,97 @@
+//! The server: accepts connections until it is told to end, and then lets the last answers out.
+
+use crate::answer::Answering;
+use crate::reply::{Body, BoxError};
+use crate::route::Endpoint;
+use crate::{Api, Config, Limits, connection, routes};
+use bytes::Bytes;
+use futures_util::future::select_all;
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// After the machine refused a connection for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A server that is ready to [`run`](Self::run).
+pub struct Server {
+    answering: Arc<Answering>,
+    limits: Limits,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("there is nothing to listen on")]
+    NoListener,
+}
+
+impl Server {
+    pub(crate) fn new(config: Config, api: Api) -> Self {
+        Self {
+            answering: Arc::new(Answering::new(&config, api, routes::all())),
+            limits: config.limits,
+        }
+    }
+
+    /// Every endpoint that there is.
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        let routes = self.answering.routes().iter();
+        routes.map(crate::route::Route::endpoint).collect()
+    }
+
+    /// Answers one request, without a connection.
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        self.answering.answer(request).await
+    }
+
+    /// Serves until `shutdown` is cancelled and the last answer is out, or the time for that is over. Whatever is open
+    /// then is cut.
+    pub async fn run(
+        self,
+        listeners: Vec<TcpListener>,
+        shutdown: CancellationToken,
+    ) -> Result<(), ServeError> {
+        if listeners.is_empty() {
+            return Err(ServeError::NoListener);
+        }
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                Some(_) = connections.join_next() => {}
+                accepted = accept(&listeners), if connections.len() < self.limits.connections => match accepted {
+                    Ok(stream) => {
+                        let (answering, limits) = (Arc::clone(&self.answering), self.limits.clone());
+                        connections.spawn(connection::serve(answering, limits, stream));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection was not accepted");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        drop(listeners);
+        self.answering.draining.cancel();
+        let drained = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.limits.drain, drained).await.is_err() {
+            tracing::warn!(after = ?self.limits.drain, "connections that were still open are cut");
+        }
+        Ok(())
+    }
+}
+
+async fn accept(listeners: &[TcpListener]) -> std::io::Result<TcpStream> {
+    let accepting = listeners.iter().map(|listener| Box::pin(listener.accept()));
+    let (accepted, _, _) = select_all(accepting).await;
+    accepted.map(|(stream, _)| stream)
+}

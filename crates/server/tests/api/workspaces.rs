@@ -1,0 +1,144 @@
+//! Nobody sees from one workspace into another.
+
+use crate::{ADMIN, Answer, Fixture};
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Full;
+use serde_json::{Value, json};
+use server::Access;
+
+/// What a resource of another workspace is asked with, by endpoint. A new endpoint with a name in its path needs a line
+/// here: what it is for, and a body that would be good.
+const ASKED: [(&str, &str, &str); 8] = [
+    ("GET", "/v1/agents/{agent_id}", ""),
+    ("POST", "/v1/agents/{agent_id}", "{\"name\": \"taken\"}"),
+    ("POST", "/v1/agents/{agent_id}/archive", ""),
+    ("GET", "/v1/agents/{agent_id}/versions", ""),
+    ("GET", "/v1/environments/{environment_id}", ""),
+    (
+        "POST",
+        "/v1/environments/{environment_id}",
+        "{\"name\": \"taken\"}",
+    ),
+    ("DELETE", "/v1/environments/{environment_id}", ""),
+    ("POST", "/v1/environments/{environment_id}/archive", ""),
+];
+
+async fn ours(fixture: &Fixture, key: &str) -> (Value, Value) {
+    let post = |path: &'static str, body| fixture.call(key, Method::POST, path, Some(body));
+    let agent = post("/v1/agents", json!({"name": "ours", "model": "m"}))
+        .await
+        .resource();
+    let environment = post("/v1/environments", json!({"name": "ours"})).await.resource();
+    (agent, environment)
+}
+
+#[tokio::test]
+async fn a_resource_of_another_workspace_is_not_there_at_any_endpoint() {
+    let fixture = Fixture::new().await;
+    let (ours_key, theirs_key) = (fixture.key("ours").await, fixture.key("theirs").await);
+    let (agent, environment) = ours(&fixture, &ours_key).await;
+    let named = fixture
+        .endpoints
+        .iter()
+        .filter(|endpoint| endpoint.access == Access::Workspace && endpoint.path.contains('{'));
+    for endpoint in named {
+        let asked = ASKED
+            .iter()
+            .find(|(method, path, _)| *method == endpoint.method.as_str() && *path == endpoint.path);
+        let Some((_, _, body)) = asked else {
+            panic!("{} {} needs a line in ASKED", endpoint.method, endpoint.path);
+        };
+        let path = endpoint
+            .path
+            .replace("{agent_id}", agent["id"].as_str().unwrap())
+            .replace("{environment_id}", environment["id"].as_str().unwrap());
+        assert!(!path.contains('{'), "{path}: say what stands for the name");
+        let body = serde_json::from_str(body).ok();
+        let answer = fixture
+            .call(&theirs_key, endpoint.method.clone(), &path, body)
+            .await;
+        assert_eq!(
+            answer.error(),
+            (404, "not_found_error"),
+            "{} {path}",
+            endpoint.method
+        );
+    }
+    let get = |path: String| {
+        let (fixture, key) = (&fixture, ours_key.clone());
+        async move { fixture.call(&key, Method::GET, &path, None).await.resource() }
+    };
+    assert_eq!(
+        get(format!("/v1/agents/{}", agent["id"].as_str().unwrap())).await,
+        agent
+    );
+    let kept = get(format!(
+        "/v1/environments/{}",
+        environment["id"].as_str().unwrap()
+    ))
+    .await;
+    assert_eq!(kept, environment);
+}
+
+#[tokio::test]
+async fn lists_hold_what_is_the_workspace_s_own() {
+    let fixture = Fixture::new().await;
+    let (ours_key, theirs_key) = (fixture.key("ours").await, fixture.key("theirs").await);
+    ours(&fixture, &ours_key).await;
+    let lists: Vec<&str> = fixture
+        .endpoints
+        .iter()
+        .filter(|endpoint| {
+            endpoint.access == Access::Workspace
+                && endpoint.method == Method::GET
+                && !endpoint.path.contains('{')
+        })
+        .map(|endpoint| endpoint.path)
+        .collect();
+    assert!(lists.len() >= 2);
+    for path in lists {
+        let theirs = fixture
+            .call(&theirs_key, Method::GET, path, None)
+            .await
+            .resource();
+        assert_eq!(theirs["data"], json!([]), "{path}");
+        let ours = fixture.call(&ours_key, Method::GET, path, None).await.resource();
+        assert_eq!(ours["data"].as_array().unwrap().len(), 1, "{path}");
+    }
+}
+
+async fn list_in(fixture: &Fixture, key: &str, workspace: &str) -> Answer {
+    let request = Request::builder()
+        .uri("/v1/agents")
+        .header("x-api-key", key)
+        .header("anthropic-workspace-id", workspace);
+    fixture.send(request.body(Full::new(Bytes::new())).unwrap()).await
+}
+
+#[tokio::test]
+async fn the_admin_key_acts_where_the_header_says_and_a_key_only_at_home() {
+    let fixture = Fixture::new().await;
+    let key = fixture.key("ours").await;
+    ours(&fixture, &key).await;
+    let count = |answer: Answer| answer.resource()["data"].as_array().unwrap().len();
+    assert_eq!(count(list_in(&fixture, ADMIN, "ours").await), 1);
+    assert_eq!(count(list_in(&fixture, ADMIN, "default").await), 0);
+    assert_eq!(count(list_in(&fixture, &key, "ours").await), 1);
+    assert_eq!(
+        list_in(&fixture, &key, "default").await.error(),
+        (403, "permission_error")
+    );
+    assert_eq!(
+        list_in(&fixture, &key, "nowhere").await.error(),
+        (403, "permission_error")
+    );
+    assert_eq!(
+        list_in(&fixture, ADMIN, "nowhere").await.error(),
+        (404, "not_found_error")
+    );
+    assert_eq!(
+        list_in(&fixture, ADMIN, "../x").await.error(),
+        (400, "invalid_request_error")
+    );
+}

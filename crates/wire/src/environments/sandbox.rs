@@ -1,0 +1,221 @@
+//! `hostler` of an environment: what a sandbox of it is given, where the Managed Agents API has no field for it.
+
+use crate::{Invalid, Patch};
+use domain::limits::Size as ParsedSize;
+use domain::{LimitError, Limits};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
+
+/// Variables that hostler sets itself; a sandbox does not work without them.
+const RESERVED: [&str; 10] = [
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "IS_SANDBOX",
+    "CLAUDE_CONFIG_DIR",
+];
+const RESERVED_PREFIXES: [&str; 2] = ["ANTHROPIC_", "HOSTLER_"];
+
+/// Resolved: every default is written out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// CPUs, in thousandths precise.
+    pub cpus: f64,
+    /// Bytes.
+    pub memory: u64,
+    /// Bytes.
+    pub disk: u64,
+    pub pids: u32,
+    pub runtime: RuntimeName,
+    pub mode: Mode,
+    pub env: BTreeMap<String, String>,
+}
+
+/// Which program plays the agent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuntimeName {
+    #[default]
+    Native,
+}
+
+/// How long a sandbox stays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// A sandbox is made when the session is given something to do, and can be made again from what was stored.
+    #[default]
+    Hybrid,
+}
+
+/// Bytes, as a number or as people write it: `512M`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct SettingsInput {
+    #[serde(default)]
+    cpus: Option<f64>,
+    #[serde(default)]
+    memory: Option<Size>,
+    #[serde(default)]
+    disk: Option<Size>,
+    #[serde(default)]
+    pids: Option<u32>,
+    #[serde(default)]
+    env: Option<BTreeMap<String, String>>,
+}
+
+/// `null` takes a field back to its default.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct SettingsPatch {
+    #[serde(default)]
+    cpus: Patch<f64>,
+    #[serde(default)]
+    memory: Patch<Size>,
+    #[serde(default)]
+    disk: Patch<Size>,
+    #[serde(default)]
+    pids: Patch<u32>,
+    #[serde(default)]
+    env: Patch<BTreeMap<String, String>>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            cpus: f64::from(limits.cpu_millis) / 1000.0,
+            memory: limits.memory_bytes,
+            disk: limits.disk_bytes,
+            pids: limits.pids,
+            runtime: RuntimeName::default(),
+            mode: Mode::default(),
+            env: BTreeMap::new(),
+        }
+    }
+}
+
+impl Settings {
+    pub fn limits(&self) -> Limits {
+        Limits {
+            cpu_millis: (self.cpus * 1000.0).round() as u32,
+            memory_bytes: self.memory,
+            disk_bytes: self.disk,
+            pids: self.pids,
+        }
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        self.limits().validate().map_err(|error| {
+            let field = match &error {
+                LimitError::Range { name, .. } => match *name {
+                    "cpu_millis" => "cpus",
+                    "memory_bytes" => "memory",
+                    "disk_bytes" => "disk",
+                    other => other,
+                },
+                LimitError::Cpus { .. } => "cpus",
+                LimitError::Size { .. } => "",
+            };
+            Invalid::new(field, error.to_string())
+        })?;
+        self.env.keys().try_for_each(|name| check_variable(name))
+    }
+}
+
+fn check_variable(name: &str) -> Result<(), Invalid> {
+    let upper = name.to_ascii_uppercase();
+    let reserved = RESERVED.contains(&upper.as_str())
+        || RESERVED_PREFIXES.iter().any(|prefix| upper.starts_with(prefix));
+    let begins_well = name
+        .chars()
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == '_');
+    let is_name = begins_well && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let problem = if !is_name {
+        "is not the name of a variable: use letters, digits and _, and no digit first"
+    } else if reserved {
+        "is set by hostler itself and cannot be given"
+    } else {
+        return Ok(());
+    };
+    Err(Invalid::new("", problem).under(name).under("env"))
+}
+
+impl From<SettingsInput> for Settings {
+    fn from(input: SettingsInput) -> Self {
+        let default = Self::default();
+        Self {
+            cpus: input.cpus.map_or(default.cpus, in_thousandths),
+            memory: input.memory.map_or(default.memory, |size| size.0),
+            disk: input.disk.map_or(default.disk, |size| size.0),
+            pids: input.pids.unwrap_or(default.pids),
+            env: input.env.unwrap_or_default(),
+            ..default
+        }
+    }
+}
+
+/// What is answered is what is enforced.
+fn in_thousandths(cpus: f64) -> f64 {
+    (cpus * 1000.0).round() / 1000.0
+}
+
+impl SettingsInput {
+    pub(super) fn check(&self) -> Result<(), Invalid> {
+        Settings::from(self.clone()).check()
+    }
+}
+
+impl SettingsPatch {
+    /// Each field is checked by itself, so what it is applied to does not matter.
+    pub(super) fn check(&self) -> Result<(), Invalid> {
+        let mut settings = Settings::default();
+        self.clone().apply(&mut settings);
+        settings.check()
+    }
+
+    pub(super) fn apply(self, settings: &mut Settings) {
+        let default = Settings::default();
+        self.cpus.apply_or(&mut settings.cpus, default.cpus);
+        settings.cpus = in_thousandths(settings.cpus);
+        self.memory.bytes().apply_or(&mut settings.memory, default.memory);
+        self.disk.bytes().apply_or(&mut settings.disk, default.disk);
+        self.pids.apply_or(&mut settings.pids, default.pids);
+        self.env.apply_or(&mut settings.env, default.env);
+    }
+}
+
+impl Patch<Size> {
+    fn bytes(self) -> Patch<u64> {
+        match self {
+            Self::Keep => Patch::Keep,
+            Self::Clear => Patch::Clear,
+            Self::Set(size) => Patch::Set(size.0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Bytes(u64),
+            Text(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Bytes(bytes) => Ok(Self(bytes)),
+            Written::Text(text) => {
+                let size: ParsedSize = text.parse().map_err(serde::de::Error::custom)?;
+                Ok(Self(size.0))
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Lists come in pages. A page ends with a cursor that goes on exactly there, also when resources come and go between.
+//!
+//! A cursor is opaque to clients. It carries which list it is of, its order and its filters, so that one of another
+//! list, or one that is used with other filters, is refused and never gives a page of something else.
+
+use crate::Invalid;
+use crate::schema::{Field, Schema, integer, list, object, optional, required, text};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Of a page, where a request does not say.
+pub const DEFAULT_LIMIT: usize = 20;
+const CURSOR_CHARACTERS: usize = 2000;
+
+/// The envelope of a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Page<T> {
+    pub data: Vec<T>,
+    pub next_page: Option<String>,
+}
+
+impl<T> Page<T> {
+    pub fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            data: self.data.into_iter().map(change).collect(),
+            next_page: self.next_page,
+        }
+    }
+}
+
+/// The schema of a page; `most` is the greatest limit.
+pub fn page_of(item: Schema, most: usize) -> Schema {
+    object([
+        required("data", list(item, most)),
+        required("next_page", text(1..=CURSOR_CHARACTERS).nullable()),
+    ])
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    Asc,
+    Desc,
+}
+
+/// The last thing of a page: when it was made, as the list's order has it, and its id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    pub at: i64,
+    pub id: String,
+}
+
+/// Which list it is, so that a cursor of another one is told apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// Like `agents`.
+    pub kind: String,
+    pub order: Order,
+    /// By the parameter's name; the parent's id too, where the list has a parent.
+    pub filters: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Cursor {
+    #[serde(flatten)]
+    listing: Listing,
+    #[serde(flatten)]
+    position: Position,
+}
+
+/// A part of a list that is asked for: at most so many after a position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slice {
+    pub listing: Listing,
+    pub limit: usize,
+    pub after: Option<Position>,
+}
+
+impl Listing {
+    pub fn new(kind: &str, order: Order) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            order,
+            filters: BTreeMap::new(),
+        }
+    }
+
+    #[must_use]
+    pub fn filter(mut self, name: &str, value: Option<String>) -> Self {
+        self.filters.extend(value.map(|value| (name.to_owned(), value)));
+        self
+    }
+
+    /// With the `page` and `limit` of a request.
+    pub fn slice(self, page: Option<&str>, limit: Option<usize>) -> Result<Slice, Invalid> {
+        let limit = limit.unwrap_or(DEFAULT_LIMIT);
+        let after = page.map(|page| self.position(page)).transpose()?;
+        Ok(Slice {
+            listing: self,
+            limit,
+            after,
+        })
+    }
+
+    fn position(&self, page: &str) -> Result<Position, Invalid> {
+        let foreign = || {
+            Invalid::new(
+                "page",
+                "is not a cursor of this list: pass next_page as it was given",
+            )
+        };
+        let json = URL_SAFE_NO_PAD.decode(page).map_err(|_| foreign())?;
+        let cursor: Cursor = serde_json::from_slice(&json).map_err(|_| foreign())?;
+        if cursor.listing.kind != self.kind {
+            return Err(foreign());
+        }
+        if cursor.listing != *self {
+            return Err(Invalid::new(
+                "page",
+                "is a cursor of this list with another order or other filters: repeat those of the first page",
+            ));
+        }
+        Ok(cursor.position)
+    }
+}
+
+impl Slice {
+    /// A page of what was found: up to one more than the limit, which tells that there is a next page.
+    pub fn page<T>(&self, mut found: Vec<T>, position: impl Fn(&T) -> Position) -> Page<T> {
+        let more = found.len() > self.limit;
+        found.truncate(self.limit);
+        let last = found.last().filter(|_| more);
+        let next_page = last.map(|last| {
+            let cursor = Cursor {
+                listing: self.listing.clone(),
+                position: position(last),
+            };
+            URL_SAFE_NO_PAD.encode(serde_json::to_vec(&cursor).unwrap_or_default())
+        });
+        Page {
+            data: found,
+            next_page,
+        }
+    }
+
+    /// How many to look for.
+    pub fn wanted(&self) -> i64 {
+        self.limit as i64 + 1
+    }
+}
+
+/// What everything of the slice comes before, in a list with the newest first.
+pub fn before(slice: &Slice) -> (i64, &str) {
+    match &slice.after {
+        None => (i64::MAX, ""),
+        Some(position) => (position.at, &position.id),
+    }
+}
+
+/// The parameters `limit` and `page`.
+pub fn parameters(most: usize) -> [Field; 2] {
+    [
+        optional("limit", integer(1..=most as i64)),
+        optional("page", text(1..=CURSOR_CHARACTERS)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listing() -> Listing {
+        Listing::new("agents", Order::Desc).filter("include_archived", Some("true".to_owned()))
+    }
+
+    fn position(number: i64) -> Position {
+        Position {
+            at: number,
+            id: format!("agent_{number}"),
+        }
+    }
+
+    #[test]
+    fn a_cursor_leads_to_the_end_of_its_page() {
+        let slice = listing().slice(None, Some(2)).unwrap();
+        assert_eq!(slice.wanted(), 3);
+        let page = slice.page(vec![9, 8, 7], |number| position(*number));
+        assert_eq!(page.data, [9, 8]);
+        let next = listing().slice(page.next_page.as_deref(), Some(2)).unwrap();
+        assert_eq!(next.after, Some(position(8)));
+        assert_eq!(next.page(vec![7], |number| position(*number)).next_page, None);
+        assert_eq!(next.page(vec![7, 6], |number| position(*number)).next_page, None);
+    }
+
+    #[test]
+    fn a_cursor_of_something_else_is_refused() {
+        let page = listing()
+            .slice(None, Some(1))
+            .unwrap()
+            .page(vec![9, 8], |number| position(*number));
+        let cursor = page.next_page.unwrap();
+        let others = [
+            Listing::new("environments", Order::Desc).filter("include_archived", Some("true".to_owned())),
+            Listing::new("agents", Order::Asc).filter("include_archived", Some("true".to_owned())),
+            Listing::new("agents", Order::Desc),
+            listing().filter("created_at[gte]", Some("2026-01-01T00:00:00Z".to_owned())),
+        ];
+        for other in others {
+            assert_eq!(other.slice(Some(&cursor), Some(1)).unwrap_err().path, "page");
+        }
+        for wrong in ["", "x", "eyJ9", &cursor[1..], &URL_SAFE_NO_PAD.encode("{}")] {
+            assert_eq!(
+                listing().slice(Some(wrong), None).unwrap_err().path,
+                "page",
+                "{wrong}"
+            );
+        }
+    }
+}
