@@ -66,6 +66,8 @@ pub(crate) enum Answer {
 pub enum AnswerError {
     #[error("{id} is not waiting for an answer: no such call is open")]
     NotOpen { id: EventId },
+    #[error("{id} is not the id of a call")]
+    NoId { id: String },
     #[error("{id} has its answer already")]
     Answered { id: EventId },
     #[error("{id} is a call of a custom tool: answer it with `user.custom_tool_result`")]

@@ -59,7 +59,7 @@ pub(crate) enum Command {
     },
     Update {
         update: Box<Update>,
-        reply: oneshot::Sender<Result<store::Session, SendError>>,
+        reply: oneshot::Sender<Result<(), SendError>>,
     },
     End {
         how: End,

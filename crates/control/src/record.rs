@@ -20,6 +20,7 @@ pub(crate) struct SessionSettings {
     pub tools: Option<Toolset>,
     /// Variables that the agent's programs get besides.
     pub environment: BTreeMap<String, String>,
+    pub effort: Option<String>,
 }
 
 pub(crate) fn row(id: &domain::SessionId, new: NewSession) -> Result<store::NewSession, CreateError> {
@@ -42,6 +43,7 @@ pub(crate) fn row(id: &domain::SessionId, new: NewSession) -> Result<store::NewS
         masked,
         tools: new.tools,
         environment: new.environment,
+        effort: new.effort,
     };
     Ok(store::NewSession {
         id: id.clone(),

@@ -60,6 +60,8 @@ pub struct NewSession {
     pub tools: Option<Toolset>,
     /// Variables that the agent's programs get besides.
     pub environment: BTreeMap<String, String>,
+    /// How hard the model works, where that is not left to the runtime.
+    pub effort: Option<String>,
     /// Of a session of the API.
     pub hosting: Option<store::Hosting>,
 }
@@ -189,7 +191,7 @@ impl Control {
         self.send(id, vec![Input::Interrupt]).await.map(drop)
     }
 
-    pub(crate) async fn update(&self, id: &SessionId, update: Update) -> Result<store::Session, SendError> {
+    pub(crate) async fn update(&self, id: &SessionId, update: Update) -> Result<(), SendError> {
         let entry = self.entry(id).await?;
         let update = Box::new(update);
         self.ask(&entry, id, |reply| Command::Update { update, reply })
@@ -229,6 +231,16 @@ impl Control {
         .await?
     }
 
+    /// Ends the runtime and the sandbox of a session that rests or waits.
+    pub(crate) async fn lay_down(&self, id: &SessionId) -> Result<(), AccessError> {
+        let entry = self.entry(id).await?;
+        self.ask(&entry, id, |reply| Command::End {
+            how: End::Archive,
+            reply,
+        })
+        .await?
+    }
+
     /// Stops the session and removes its files, its log and its row.
     pub async fn remove(&self, id: &SessionId) -> Result<(), AccessError> {
         let entry = self.entry(id).await?;
@@ -249,6 +261,10 @@ impl Control {
     /// All sessions, the newest first.
     pub async fn sessions(&self) -> Result<Vec<store::Session>, AccessError> {
         Ok(self.shared.parts.store.sessions().await?)
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.shared.parts.store
     }
 
     pub async fn session(&self, id: &SessionId) -> Result<store::Session, AccessError> {

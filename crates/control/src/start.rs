@@ -252,6 +252,7 @@ impl Start {
             conversation,
             tools: self.tools.clone(),
             environment: self.record.settings.environment.clone(),
+            effort: self.record.settings.effort.clone(),
             run_tool_uses: order.calls(),
         };
         let spawn = launch.spawn(&self.parts.settings.runtime);

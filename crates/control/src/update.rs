@@ -17,12 +17,19 @@ pub(crate) struct Changed {
     pub title: Option<String>,
     /// What the API alone keeps of the session, as it is from now.
     pub resource: Value,
-    /// The hard limit, if it changes.
-    pub max_cost: Option<Option<Cost>>,
+    pub budget: Budgeting,
     /// The agent's tools, if they change.
     pub tools: Option<Toolset>,
     /// What is told; nothing where nothing changed.
     pub told: Option<Body>,
+}
+
+/// What becomes of the hard limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Budgeting {
+    Same,
+    Limit(Cost),
+    Unlimited,
 }
 
 /// Why a change is not made.

@@ -102,6 +102,7 @@ impl Answering {
             parameters,
             query,
             body: Value::Null,
+            headers: parts.headers.clone(),
             draining: self.draining.clone(),
         };
         Ok((route, call))

@@ -1,9 +1,11 @@
 //! What routes have to work with.
 
-use control::Resources;
+use control::{Hosted, Resources};
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Api {
     pub resources: Resources,
+    /// Nothing where sessions are not served.
+    pub sessions: Option<Hosted>,
 }

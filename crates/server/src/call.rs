@@ -4,7 +4,9 @@ use crate::Api;
 use crate::api_error::ApiError;
 use crate::authentication::Identity;
 use crate::router::Parameters;
+use control::Hosted;
 use domain::WorkspaceId;
+use http::HeaderMap;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use std::str::FromStr;
@@ -20,6 +22,7 @@ pub(crate) struct Call {
     pub(crate) query: Value,
     /// `null` on routes that take none.
     pub(crate) body: Value,
+    pub(crate) headers: HeaderMap,
     /// Cancelled when the server is told to end: a stream ends then.
     pub(crate) draining: CancellationToken,
 }
@@ -30,6 +33,12 @@ impl Call {
         identity
             .map(|identity| &identity.workspace)
             .ok_or_else(|| ApiError::authentication("a key is needed"))
+    }
+
+    /// Sessions, where they are served.
+    pub(crate) fn sessions(&self) -> Result<&Hosted, ApiError> {
+        let sessions = self.api.sessions.as_ref();
+        sessions.ok_or_else(|| ApiError::unavailable("this server has no sessions"))
     }
 
     /// The id in the path. What is no id is the id of nothing.

@@ -2,14 +2,22 @@
 
 mod agents;
 mod environments;
+mod events;
 mod health;
+mod sessions;
 
 use crate::route::Route;
 
 /// Every endpoint, resource by resource.
 pub(crate) fn all() -> Vec<Route> {
-    [agents::routes(), environments::routes(), health::routes()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        agents::routes(),
+        environments::routes(),
+        sessions::routes(),
+        events::routes(),
+        health::routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use wire::Event;
 
 /// What one answer may hold before it is cut, at least one event.
-const PAGE_BYTES: usize = 8 << 20;
+pub(crate) const PAGE_BYTES: usize = 8 << 20;
 
 /// An event with its place in the log.
 #[derive(Debug, Clone, PartialEq)]
@@ -433,7 +433,7 @@ async fn insert(
     .map(|_| ())
 }
 
-fn logged_event(session: &SessionId, row: &SqliteRow) -> Result<LoggedEvent, Error> {
+pub(crate) fn logged_event(session: &SessionId, row: &SqliteRow) -> Result<LoggedEvent, Error> {
     let seq = row.get::<i64, _>("seq");
     let corrupt = |reason: String| Error::Corrupt {
         what: format!("event {seq} of session {session}"),

@@ -3,7 +3,7 @@
 //! A sandbox is recorded before it is built, so that nothing is built that the next start does not know of. The moves
 //! between states are `domain`'s.
 
-use crate::moment::{now, to_micros};
+use crate::moment::{from_micros, now, to_micros};
 use crate::{Error, Store};
 use domain::{InstanceId, SandboxId, SandboxState, SessionId};
 use serde_json::Value;
@@ -20,6 +20,9 @@ pub struct Sandbox {
     pub state: SandboxState,
     /// The key that it shows the gateway.
     pub token: Option<String>,
+    pub created_at: OffsetDateTime,
+    /// Of its last move; the end of one that is destroyed.
+    pub updated_at: OffsetDateTime,
 }
 
 impl Store {
@@ -177,6 +180,8 @@ fn sandbox(row: &SqliteRow) -> Result<Sandbox, Error> {
         instance: row.get::<&str, _>("instance_id").parse().map_err(corrupt)?,
         state: state(&id, row.get("state"))?,
         token: row.get("token"),
+        created_at: from_micros(row.get("created_at")),
+        updated_at: from_micros(row.get("updated_at")),
         id,
     })
 }

@@ -305,7 +305,7 @@ pub(crate) fn json<T: serde::Serialize>(value: &T, what: &'static str) -> Result
     })
 }
 
-fn session(row: &SqliteRow) -> Result<Session, Error> {
+pub(crate) fn session(row: &SqliteRow) -> Result<Session, Error> {
     let id: String = row.get("id");
     let corrupt = || Error::corrupt(format!("session {id}"));
     let parse = |column: &str| {

@@ -8,6 +8,11 @@ mod tools;
 
 pub use model::{Effort, Model, ModelInput, Speed};
 pub use schema::{MAX_LIMIT, schema};
+pub(crate) use schema::{
+    model as model_schema, resolved_model as resolved_model_schema, resolved_tools as resolved_tools_schema,
+    system as system_schema, tools as tools_schema,
+};
+pub(crate) use tools::check as check_tools;
 pub use tools::{
     AgentToolset, BuiltInTool, CustomTool, DefaultConfig, MAX_TOOLS, PermissionPolicy, Tool, ToolConfig,
     ToolInput,

@@ -13,6 +13,8 @@ pub mod content;
 pub mod environments;
 pub mod error;
 pub mod event;
+pub mod event_input;
+pub mod event_list;
 pub mod input;
 pub mod keys;
 pub mod metadata;
@@ -21,6 +23,7 @@ pub mod patch;
 pub mod preview;
 pub mod schema;
 pub mod session;
+pub mod sessions;
 pub mod usage;
 pub mod workspaces;
 

@@ -181,6 +181,7 @@ fn new_session(
         runtime: Runtime::Native,
         tools: None,
         environment: BTreeMap::new(),
+        effort: None,
         hosting: None,
     }
 }

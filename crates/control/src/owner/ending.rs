@@ -3,11 +3,14 @@
 use super::log::Batch;
 use super::{Owner, Quit, Work};
 use crate::conclusion::Conclusion;
+use crate::events::Item;
 use crate::sessions::Parts;
 use crate::{AccessError, CleanupFailure, Idle, place};
 use domain::SessionId;
+use std::sync::Arc;
+use time::OffsetDateTime;
 use tokio::sync::oneshot;
-use wire::Body;
+use wire::{Body, Event, StopReason};
 
 /// How a session is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub(crate) enum End {
     Stop,
     /// With its log and its files.
     Remove,
+    /// Its log and its files stay, and it takes nothing any more.
+    Archive,
     /// With this instance: the session goes on with its next message.
     Shutdown,
     /// With this instance: the next one goes on with what is under way.
@@ -47,11 +52,14 @@ impl Owner {
                 Err(AccessError::Cleanup { session, failures })
             };
             let kept = removed.is_err();
+            if !kept {
+                self.show_deleted();
+            }
             if kept && self.turn.take().is_some() {
                 self.log_end(batch, how).await?;
             }
             let _ = reply.send(removed);
-            return if kept { Ok(()) } else { self.close_readers() };
+            return if kept { Ok(()) } else { Err(Quit::Done) };
         }
         let logged = self.log_end(batch, how).await;
         let _ = reply.send(if failures.is_empty() {
@@ -65,6 +73,17 @@ impl Owner {
         } else {
             Err(Quit::Done)
         }
+    }
+
+    /// The last thing that readers see; nothing of the session is stored any more.
+    fn show_deleted(&self) {
+        let now = OffsetDateTime::now_utc();
+        let deleted = store::LoggedEvent {
+            seq: u64::MAX,
+            created_at: now,
+            event: Event::new(Body::SessionDeleted, now),
+        };
+        self.hub.show([Item::Event(Arc::new(deleted))]);
     }
 
     fn close_readers(&self) -> Result<(), Quit> {
@@ -83,7 +102,9 @@ impl Owner {
         };
         if was_working.is_some() {
             let sums = self.settle().await;
-            if how != End::Stop {
+            if how == End::Archive {
+                idle.stop_reason = Some(StopReason::EndTurn);
+            } else if how != End::Stop {
                 let conclusion =
                     Conclusion::broken("hostler was ended while the agent was working: this turn was cut");
                 idle.stop_reason = Some(conclusion.stop_reason);

@@ -3,17 +3,16 @@
 use super::log::Batch;
 use super::{Owner, Quit, Work};
 use crate::record::Record;
-use crate::update::{Refused, Update};
+use crate::update::{Budgeting, Refused, Update};
 use crate::{SendError, place};
 use std::sync::Arc;
-use store::Session;
 use tokio::sync::oneshot;
 
 impl Owner {
     pub(super) async fn update(
         &mut self,
         update: Update,
-        reply: oneshot::Sender<Result<Session, SendError>>,
+        reply: oneshot::Sender<Result<(), SendError>>,
     ) -> Result<(), Quit> {
         let changed = match (update.decide)(&self.record.row) {
             Ok(changed) => changed,
@@ -23,21 +22,23 @@ impl Owner {
             }
         };
         let Some(told) = changed.told else {
-            let _ = reply.send(Ok(self.record.row.clone()));
+            let _ = reply.send(Ok(()));
             return Ok(());
         };
         if changed.tools.is_some() && self.turn.is_some() {
             let refused = Refused {
-                code: None,
-                message: "the agent is at work: its tools can change when it is idle".to_owned(),
+                code: Some("session_running"),
+                message: "the agent is at work: its tools can change when its turn has ended".to_owned(),
                 conflict: true,
             };
             let _ = reply.send(Err(SendError::Refused(refused)));
             return Ok(());
         }
         let mut settings = self.record.settings.clone();
-        if let Some(max_cost) = changed.max_cost {
-            settings.max_cost = max_cost;
+        match changed.budget {
+            Budgeting::Same => {}
+            Budgeting::Limit(cost) => settings.max_cost = Some(cost),
+            Budgeting::Unlimited => settings.max_cost = None,
         }
         if let Some(tools) = &changed.tools {
             settings.tools = Some(tools.clone());
@@ -68,10 +69,10 @@ impl Owner {
             settings,
             ..self.record.clone()
         };
-        if let (Some(place), Some(max_cost)) = (&self.place, changed.max_cost) {
-            place.set_budget(max_cost);
+        if let (Some(place), true) = (&self.place, changed.budget != Budgeting::Same) {
+            place.set_budget(self.record.settings.max_cost);
         }
-        let _ = reply.send(Ok(self.record.row.clone()));
+        let _ = reply.send(Ok(()));
         if let Some(tools) = changed.tools {
             self.tools = Some(Arc::new(tools));
             // The next message starts a runtime that knows of them.

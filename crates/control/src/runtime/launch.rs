@@ -36,6 +36,7 @@ pub(crate) struct Launch {
     pub tools: Option<Arc<Toolset>>,
     /// Variables of the session's own.
     pub environment: BTreeMap<String, String>,
+    pub effort: Option<String>,
     /// Calls at the end of the conversation that are made again; their ids are the runtime's.
     pub run_tool_uses: Option<Vec<String>>,
 }
@@ -56,6 +57,9 @@ impl Launch {
             Conversation::New(id) => flag("--session-id", id.to_string()),
             Conversation::Resumed(id) => flag("--resume", id.to_string()),
             Conversation::From(path) => flag("--resume", path),
+        }
+        if let Some(effort) = self.effort {
+            flag("--effort", effort);
         }
         if let Some(calls) = self.run_tool_uses {
             flag("--run-tool-uses", calls.join(","));
@@ -121,6 +125,7 @@ mod tests {
                 ("HOME".to_owned(), "/root".to_owned()),
             ]
             .into(),
+            effort: None,
             run_tool_uses: None,
         }
         .spawn(&RuntimeTemplate::default())

@@ -232,6 +232,7 @@ pub fn new_session() -> NewSession {
         runtime: Runtime::Native,
         tools: None,
         environment: std::collections::BTreeMap::new(),
+        effort: None,
         hosting: None,
     }
 }
@@ -263,7 +264,7 @@ pub async fn events_until(stream: &mut EventStream, last: impl Fn(&Body) -> bool
                     return told;
                 }
             }
-            Some(Item::Preview(_)) => {}
+            Some(Item::Preview(_) | Item::Behind) => {}
             None => panic!("the stream ended after {told:?}"),
         }
     }

@@ -147,6 +147,7 @@ impl Bench {
             runtime: Runtime::Native,
             tools: None,
             environment: BTreeMap::new(),
+            effort: None,
             hosting: None,
         };
         let content = vec![ContentBlock::text("go")];
