@@ -5,6 +5,7 @@
 //!
 //! Beside them what does not run: agents, environments and keys ([`Resources`]), which need only the store.
 
+mod address;
 mod agents;
 mod conclusion;
 mod entry;
@@ -31,6 +32,7 @@ mod tasks;
 mod transcript;
 mod translate;
 
+pub use address::ServerAddress;
 pub use agents::Agents;
 pub use environments::Environments;
 pub use error::{AccessError, BeginError, CleanupFailure, CreateError, SendError, StartError};

@@ -91,7 +91,8 @@ impl Answering {
             Access::Open => None,
             Access::Workspace | Access::Admin => Some(self.identify(parts, route).await?),
         };
-        let query = call::read_query(parts.uri.query().unwrap_or_default(), &route.query)?;
+        let query_text = parts.uri.query().unwrap_or_default();
+        let query = call::read_query(query_text, &route.query)?;
         let encoded = parts.headers.get(CONTENT_ENCODING);
         if encoded.is_some_and(|encoding| encoding != "identity") {
             return Err(ApiError::unsupported_encoding());
@@ -101,6 +102,7 @@ impl Answering {
             identity,
             parameters,
             query,
+            query_text: query_text.to_owned(),
             body: Value::Null,
             draining: self.draining.clone(),
         };
@@ -144,5 +146,39 @@ fn tell(error: &ApiError) {
             message = error.message(),
             "refused"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reply::whole;
+    use crate::{Config, NoUpstream};
+    use control::{AdminKey, Resources};
+    use http_body_util::BodyExt as _;
+    use std::sync::Arc;
+    use store::{Instance, Store};
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_an_error_without_a_word_of_what_it_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(Instance::open(&directory.path().join("data")).unwrap());
+        let (admin, _) = AdminKey::find(directory.path(), None).unwrap();
+        let resources = Resources::open(store.await.unwrap(), admin).await.unwrap();
+        let api = Api {
+            resources,
+            upstream: Arc::new(NoUpstream),
+        };
+        let route = Route::get("/panic", |_| Box::pin(async { panic!("a secret") })).access(Access::Open);
+        let answering = Answering::new(&Config::default(), api, vec![route]);
+        for _ in 0..2 {
+            let request = Request::builder().uri("/panic").body(whole("")).unwrap();
+            let (parts, body) = answering.answer(request).await.into_parts();
+            let body: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
+            assert_eq!(parts.status, 500);
+            assert_eq!(body["error"]["type"], "api_error");
+            assert_eq!(body["request_id"], parts.headers["request-id"].to_str().unwrap());
+            assert!(!body.to_string().contains("secret"));
+        }
     }
 }

@@ -29,7 +29,7 @@ mod router;
 mod routes;
 mod run;
 
-pub use api::Api;
+pub use api::{Api, NoUpstream, Upstream};
 pub use config::{Config, Limits, Rates};
 pub use openapi::document;
 pub use reply::{Body, BoxError};

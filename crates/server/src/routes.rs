@@ -3,13 +3,23 @@
 mod agents;
 mod environments;
 mod health;
+mod keys;
+mod models;
+mod workspaces;
 
 use crate::route::Route;
 
 /// Every endpoint, resource by resource.
 pub(crate) fn all() -> Vec<Route> {
-    [agents::routes(), environments::routes(), health::routes()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        agents::routes(),
+        environments::routes(),
+        models::routes(),
+        keys::routes(),
+        workspaces::routes(),
+        health::routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -16,6 +16,7 @@ pub mod event;
 pub mod input;
 pub mod keys;
 pub mod metadata;
+pub mod models;
 pub mod page;
 pub mod patch;
 pub mod preview;
