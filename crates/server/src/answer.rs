@@ -31,6 +31,7 @@ pub(crate) struct Answering {
     router: Router,
     meter: Meter,
     reader: Reader,
+    head_bytes: usize,
     pub(crate) draining: CancellationToken,
 }
 
@@ -41,6 +42,7 @@ impl Answering {
             router: Router::new(routes),
             meter: Meter::new(config.rates),
             reader: Reader::new(config.limits.clone()),
+            head_bytes: config.limits.head_bytes,
             draining: CancellationToken::new(),
         }
     }
@@ -86,6 +88,7 @@ impl Answering {
 
     /// Everything that is known from the head.
     async fn admit(&self, parts: &Parts) -> Result<(&Route, Call), ApiError> {
+        self.check_head(parts)?;
         let (route, parameters) = self.router.find(&parts.method, parts.uri.path())?;
         let identity = match route.access {
             Access::Open => None,
@@ -107,6 +110,19 @@ impl Answering {
             draining: self.draining.clone(),
         };
         Ok((route, call))
+    }
+
+    /// The connection's buffer bounds a head only roughly.
+    fn check_head(&self, parts: &Parts) -> Result<(), ApiError> {
+        let path = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+        let headers = parts.headers.iter();
+        let headers: usize = headers
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum();
+        if path + headers > self.head_bytes {
+            return Err(ApiError::head_too_large(self.head_bytes));
+        }
+        Ok(())
     }
 
     async fn identify(&self, parts: &Parts, route: &Route) -> Result<Identity, ApiError> {

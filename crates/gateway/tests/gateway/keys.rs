@@ -86,7 +86,10 @@ async fn what_the_upstream_says_of_its_models_is_asked_with_the_key_and_told_wit
     let (url, upstream) = raw_upstream(vec![answer("200 OK", &body)]).await;
     let told = gateway(&url).describe("/v1/models?limit=2").await.unwrap();
     let told = String::from_utf8_lossy(&told);
-    assert!(told.starts_with("{\"data\": [], \"key\": ") && !told.contains(KEY), "{told}");
+    assert!(
+        told.starts_with("{\"data\": [], \"key\": ") && !told.contains(KEY),
+        "{told}"
+    );
     let asked = String::from_utf8(upstream.await.unwrap()).unwrap();
     assert!(
         asked.starts_with("GET /v1/models?limit=2 HTTP/1.1\r\n"),
