@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use domain::limits::{Cpus, Size};
-use domain::{Cost, SessionId};
+use domain::{Cost, KeyId, SessionId, WorkspaceId};
 use std::path::PathBuf;
 
 /// The model that is used unless another is named.
@@ -15,6 +15,9 @@ pub enum Command {
     /// Look at earlier sessions, and apply or remove what they left
     #[command(subcommand)]
     Sessions(SessionsCommand),
+    /// Make, list and revoke the keys of the API
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Say what is enforced on this machine and what is not
     Doctor(DoctorArguments),
 }
@@ -154,6 +157,46 @@ impl SessionsCommand {
             | Self::Diff { data, .. }
             | Self::Apply { data, .. }
             | Self::Rm { data, .. } => data,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key for one workspace; it is shown this once
+    Create {
+        /// Made where it is not there
+        #[arg(long, value_name = "WORKSPACE", default_value_t)]
+        workspace: WorkspaceId,
+        /// For people, to tell keys apart
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        data: DataArgument,
+    },
+    /// All keys, the oldest first
+    List {
+        /// One JSON object for each key
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        data: DataArgument,
+    },
+    /// End a key, for good
+    Revoke {
+        key: KeyId,
+        #[command(flatten)]
+        data: DataArgument,
+    },
+}
+
+impl KeysCommand {
+    pub(crate) fn data(&self) -> &DataArgument {
+        match self {
+            Self::Create { data, .. } | Self::List { data, .. } | Self::Revoke { data, .. } => data,
         }
     }
 }

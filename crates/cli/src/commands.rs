@@ -1,6 +1,7 @@
 //! One command a file.
 
 pub(crate) mod doctor;
+pub(crate) mod keys;
 pub(crate) mod run;
 pub(crate) mod sessions;
 

@@ -9,6 +9,8 @@ pub struct Environment {
     pub api_key: Option<OsString>,
     pub base_url: Option<OsString>,
     pub server_url: Option<OsString>,
+    /// The server's admin key.
+    pub server_key: Option<OsString>,
     pub data: Option<PathBuf>,
     pub state_home: Option<PathBuf>,
     pub home: Option<PathBuf>,
@@ -25,6 +27,7 @@ impl Environment {
             api_key: get("ANTHROPIC_API_KEY"),
             base_url: get("ANTHROPIC_BASE_URL"),
             server_url: get("HOSTLER_URL"),
+            server_key: get("HOSTLER_API_KEY"),
             data: get("HOSTLER_DATA").map(PathBuf::from),
             state_home: get("XDG_STATE_HOME").map(PathBuf::from),
             home: get("HOME").map(PathBuf::from),

@@ -24,8 +24,8 @@ mod testing;
 mod trouble;
 
 pub use arguments::{
-    AllowArguments, Command, DEFAULT_MODEL, DataArgument, DoctorArguments, RunArguments, RuntimeName,
-    SessionsCommand,
+    AllowArguments, Command, DEFAULT_MODEL, DataArgument, DoctorArguments, KeysCommand, RunArguments,
+    RuntimeName, SessionsCommand,
 };
 pub use environment::Environment;
 pub use failure::{Exit, Failure};
@@ -62,6 +62,7 @@ pub async fn execute(
         Command::Sessions(command) => {
             commands::sessions::sessions(command, environment, services, terminal, signals).await
         }
+        Command::Keys(command) => commands::keys::keys(command, environment, terminal).await,
         Command::Doctor(arguments) => {
             commands::doctor::doctor(arguments, environment, services, terminal, signals).await
         }

@@ -5,6 +5,7 @@
 //!
 //! Beside them what does not run: agents, environments and keys ([`Resources`]), which need only the store.
 
+mod address;
 mod agents;
 mod asks;
 mod conclusion;
@@ -37,6 +38,7 @@ mod transcript;
 mod translate;
 mod update;
 
+pub use address::ServerAddress;
 pub use agents::Agents;
 pub use asks::AnswerError;
 pub use environments::Environments;

@@ -16,7 +16,7 @@ pub struct Resources {
 impl Resources {
     /// `admin` opens every workspace.
     pub async fn open(store: Store, admin: AdminKey) -> Result<Self, store::Error> {
-        let keys = Keys::open(store.clone(), admin).await?;
+        let keys = Keys::open(store.clone(), Some(admin)).await?;
         Ok(Self { store, keys })
     }
 

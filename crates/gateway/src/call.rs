@@ -20,7 +20,8 @@ use crate::send::{self, Outgoing, SendError, Sent};
 use crate::session::{Charge, Session};
 use bytes::{Bytes, BytesMut};
 use domain::Usage;
-use http::{HeaderMap, Response, StatusCode};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use std::sync::Arc;
@@ -30,6 +31,9 @@ use tokio_util::sync::CancellationToken;
 
 /// For a connection that was told to end.
 const CUT_DEADLINE: Duration = Duration::from_secs(2);
+
+/// For an answer about models: whoever asks can be told something else.
+const DESCRIBE_DEADLINE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Call {
     pub(crate) shared: Arc<Shared>,
@@ -103,6 +107,34 @@ pub(crate) async fn uncounted(shared: &Shared, outgoing: Outgoing) -> Result<Rep
     let (status, headers) = (response.status(), response.headers().clone());
     let body = read_whole(shared, response).await?;
     Ok(to_client(shared, status, &headers, body))
+}
+
+/// What the upstream says of itself, asked by hostler and not by a sandbox.
+pub(crate) async fn describe(shared: &Shared, path: PathAndQuery) -> Option<Bytes> {
+    let mut headers = HeaderMap::new();
+    headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
+    let outgoing = Outgoing {
+        method: Method::GET,
+        path,
+        headers,
+        body: Bytes::new(),
+    };
+    let asking = async {
+        let sent = send::send(shared, &outgoing, DESCRIBE_DEADLINE).await;
+        let response = sent.result.map_err(|error| error.to_string())?;
+        match response.status() {
+            StatusCode::OK => read_whole(shared, response).await.map_err(|error| error.message),
+            status => Err(format!("it answers {status}")),
+        }
+    };
+    let asked = tokio::time::timeout(DESCRIBE_DEADLINE, asking).await;
+    match asked.unwrap_or_else(|_| Err(format!("it says nothing for {DESCRIBE_DEADLINE:?}"))) {
+        Ok(body) => Some(Scrubber::whole(shared.config.upstream.secret(), body)),
+        Err(reason) => {
+            tracing::debug!(reason, "the upstream does not say what its models are");
+            None
+        }
+    }
 }
 
 async fn open(call: &Call) -> Option<CallId> {

@@ -5,7 +5,8 @@ use crate::retry::Retries;
 use crate::serving::Serving;
 use crate::session::{Session, SessionGrant};
 use crate::upstream::Upstream;
-use crate::{Ledger, serving};
+use crate::{Ledger, call, serving};
+use bytes::Bytes;
 use domain::PriceTable;
 use outbound::{Client, ClientConfig, Resolver};
 use std::io;
@@ -82,6 +83,13 @@ impl Gateway {
                 ledger,
             }),
         }
+    }
+
+    /// The body of the upstream's good answer to `GET` of a path, with the real key: what it says of its models.
+    /// Costs nothing and is in no ledger. Nothing where it does not answer well, or not in time.
+    pub async fn describe(&self, path_and_query: &str) -> Option<Bytes> {
+        let path = path_and_query.parse().ok()?;
+        call::describe(&self.shared, path).await
     }
 
     /// Serves a listening TCP socket for one session, on the runtime that this is called on.

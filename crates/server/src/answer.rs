@@ -31,6 +31,7 @@ pub(crate) struct Answering {
     router: Router,
     meter: Meter,
     reader: Reader,
+    head_bytes: usize,
     pub(crate) draining: CancellationToken,
 }
 
@@ -41,6 +42,7 @@ impl Answering {
             router: Router::new(routes),
             meter: Meter::new(config.rates),
             reader: Reader::new(config.limits.clone()),
+            head_bytes: config.limits.head_bytes,
             draining: CancellationToken::new(),
         }
     }
@@ -86,12 +88,14 @@ impl Answering {
 
     /// Everything that is known from the head.
     async fn admit(&self, parts: &Parts) -> Result<(&Route, Call), ApiError> {
+        self.check_head(parts)?;
         let (route, parameters) = self.router.find(&parts.method, parts.uri.path())?;
         let identity = match route.access {
             Access::Open => None,
             Access::Workspace | Access::Admin => Some(self.identify(parts, route).await?),
         };
-        let query = call::read_query(parts.uri.query().unwrap_or_default(), &route.query)?;
+        let query_text = parts.uri.query().unwrap_or_default();
+        let query = call::read_query(query_text, &route.query)?;
         let encoded = parts.headers.get(CONTENT_ENCODING);
         if encoded.is_some_and(|encoding| encoding != "identity") {
             return Err(ApiError::unsupported_encoding());
@@ -101,11 +105,25 @@ impl Answering {
             identity,
             parameters,
             query,
+            query_text: query_text.to_owned(),
             body: Value::Null,
             headers: parts.headers.clone(),
             draining: self.draining.clone(),
         };
         Ok((route, call))
+    }
+
+    /// The connection's buffer bounds a head only roughly.
+    fn check_head(&self, parts: &Parts) -> Result<(), ApiError> {
+        let path = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+        let headers = parts.headers.iter();
+        let headers: usize = headers
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum();
+        if path + headers > self.head_bytes {
+            return Err(ApiError::head_too_large(self.head_bytes));
+        }
+        Ok(())
     }
 
     async fn identify(&self, parts: &Parts, route: &Route) -> Result<Identity, ApiError> {
@@ -145,5 +163,39 @@ fn tell(error: &ApiError) {
             message = error.message(),
             "refused"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reply::whole;
+    use crate::{Config, NoUpstream};
+    use control::{AdminKey, Resources};
+    use http_body_util::BodyExt as _;
+    use std::sync::Arc;
+    use store::{Instance, Store};
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_an_error_without_a_word_of_what_it_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(Instance::open(&directory.path().join("data")).unwrap());
+        let (admin, _) = AdminKey::find(directory.path(), None).unwrap();
+        let resources = Resources::open(store.await.unwrap(), admin).await.unwrap();
+        let api = Api {
+            resources,
+            upstream: Arc::new(NoUpstream),
+        };
+        let route = Route::get("/panic", |_| Box::pin(async { panic!("a secret") })).access(Access::Open);
+        let answering = Answering::new(&Config::default(), api, vec![route]);
+        for _ in 0..2 {
+            let request = Request::builder().uri("/panic").body(whole("")).unwrap();
+            let (parts, body) = answering.answer(request).await.into_parts();
+            let body: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
+            assert_eq!(parts.status, 500);
+            assert_eq!(body["error"]["type"], "api_error");
+            assert_eq!(body["request_id"], parts.headers["request-id"].to_str().unwrap());
+            assert!(!body.to_string().contains("secret"));
+        }
     }
 }

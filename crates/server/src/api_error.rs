@@ -113,6 +113,14 @@ impl ApiError {
         )
     }
 
+    pub(crate) fn head_too_large(limit: usize) -> Self {
+        Self::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            ErrorType::RequestTooLarge,
+            format!("the path and the headers together are larger than {limit} bytes"),
+        )
+    }
+
     pub(crate) fn rate_limit(message: impl Into<String>, seconds: u64) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorType::RateLimitError, message)
             .with_header(RETRY_AFTER, HeaderValue::from(seconds))

@@ -5,7 +5,7 @@ use crate::route::Access;
 use control::{Caller, Keys};
 use domain::WorkspaceId;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const WORKSPACE: HeaderName = HeaderName::from_static("anthropic-workspace-id");
@@ -32,20 +32,22 @@ pub(crate) async fn identify(keys: &Keys, headers: &HeaderMap, access: Access) -
     Ok(Identity { caller, workspace })
 }
 
+/// `Authorization` decides where it is there: what it says is not corrected by another header.
 fn secret(headers: &HeaderMap) -> Result<&str, ApiError> {
-    let bearer = headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, secret)| secret.trim());
-    let plain = || headers.get(API_KEY).and_then(|value| value.to_str().ok());
-    bearer
-        .or_else(plain)
-        .filter(|secret| !secret.is_empty())
-        .ok_or_else(|| {
-            ApiError::authentication("a key is needed: send `Authorization: Bearer KEY` or `x-api-key: KEY`")
-        })
+    let text = |name| {
+        let value: Option<&HeaderValue> = headers.get(name);
+        value.map(|value| value.to_str().unwrap_or_default())
+    };
+    let secret = match text(AUTHORIZATION) {
+        None => text(API_KEY),
+        Some(authorization) => authorization
+            .split_once(' ')
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, secret)| secret.trim()),
+    };
+    secret.filter(|secret| !secret.is_empty()).ok_or_else(|| {
+        ApiError::authentication("a key is needed: send `Authorization: Bearer KEY` or `x-api-key: KEY`")
+    })
 }
 
 /// Any date: the API is the same for all.

@@ -20,6 +20,8 @@ pub(crate) struct Call {
     pub(crate) identity: Option<Identity>,
     pub(crate) parameters: Parameters,
     pub(crate) query: Value,
+    /// As it stands in the URL; it has been checked.
+    pub(crate) query_text: String,
     /// `null` on routes that take none.
     pub(crate) body: Value,
     pub(crate) headers: HeaderMap,

@@ -30,7 +30,7 @@ mod routes;
 mod run;
 mod sse;
 
-pub use api::Api;
+pub use api::{Api, NoUpstream, Upstream};
 pub use config::{Config, Limits, Rates};
 pub use openapi::document;
 pub use reply::{Body, BoxError};

@@ -4,7 +4,11 @@ use crate::route::{Access, Answer, Route};
 use crate::routes;
 use http::Method;
 use serde_json::{Map, Value, json};
-use wire::schema::Schema;
+use std::sync::LazyLock;
+use wire::schema::{Schema, constant, object, optional, required, text};
+
+/// The document never changes while the program runs.
+pub(crate) static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
 
 /// What this server can be asked, for programs.
 pub fn document() -> Value {
@@ -99,19 +103,19 @@ fn parameters(route: &Route, schemas: &mut Map<String, Value>) -> Vec<Value> {
 
 fn error_schemas() -> Map<String, Value> {
     let mut schemas = Map::new();
-    let details: Schema = wire::schema::object([
-        wire::schema::optional("error_code", wire::schema::text(1..=100)),
-        wire::schema::optional("field", wire::schema::text(1..=1000)),
+    let details: Schema = object([
+        optional("error_code", text(1..=100)),
+        optional("field", text(1..=1000)),
     ]);
-    let error = wire::schema::object([
-        wire::schema::required("type", wire::schema::text(1..=100)),
-        wire::schema::required("message", wire::schema::text(1..=10_000)),
-        wire::schema::optional("details", details.open()),
+    let error = object([
+        required("type", text(1..=100)),
+        required("message", text(1..=10_000)),
+        optional("details", details.open()),
     ]);
-    wire::schema::object([
-        wire::schema::constant("type", "error"),
-        wire::schema::required("error", error),
-        wire::schema::required("request_id", wire::schema::text(28..=28)),
+    object([
+        constant("type", "error"),
+        required("error", error),
+        required("request_id", text(28..=28)),
     ])
     .named("Error")
     .document(&mut schemas);

@@ -4,7 +4,10 @@ mod agents;
 mod environments;
 mod events;
 mod health;
+mod keys;
+mod models;
 mod sessions;
+mod workspaces;
 
 use crate::route::Route;
 
@@ -15,6 +18,9 @@ pub(crate) fn all() -> Vec<Route> {
         environments::routes(),
         sessions::routes(),
         events::routes(),
+        models::routes(),
+        keys::routes(),
+        workspaces::routes(),
         health::routes(),
     ]
     .into_iter()

@@ -18,6 +18,7 @@ pub mod event_list;
 pub mod input;
 pub mod keys;
 pub mod metadata;
+pub mod models;
 pub mod page;
 pub mod patch;
 pub mod preview;

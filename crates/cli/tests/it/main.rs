@@ -8,4 +8,5 @@
 
 mod calls;
 mod failures;
+mod keys;
 mod support;

@@ -54,6 +54,11 @@ impl AdminKey {
         Ok((Self(key), Origin::Made))
     }
 
+    /// The one that is kept in the data directory, if there is one.
+    pub fn kept(directory: &Path) -> Result<Option<Self>, AdminKeyError> {
+        Ok(read(&directory.join(FILE))?.map(Self))
+    }
+
     pub fn reveal(&self) -> &str {
         &self.0
     }

@@ -1,7 +1,7 @@
 //! The real key stays outside, whatever the upstream does; the session's token stays inside.
 
 use crate::harness::{KEY, TOKEN, raw_upstream, reply, request, send, serve, stack, token_header};
-use gateway::MemoryLedger;
+use gateway::{Config, Credential, Gateway, MemoryLedger, Secret, Upstream};
 use std::sync::Arc;
 
 #[tokio::test]
@@ -69,4 +69,35 @@ async fn the_key_is_not_seen_even_if_the_upstream_repeats_it() {
         assert_eq!(seen.matches("[redacted]").count(), marks, "{seen}");
         assert!(String::from_utf8_lossy(&upstream.await.unwrap()).contains(KEY));
     }
+}
+
+#[tokio::test]
+async fn what_the_upstream_says_of_its_models_is_asked_with_the_key_and_told_without_it() {
+    let gateway = |url: &str| {
+        let upstream = Upstream::new(url, Credential::ApiKey(Secret::new(KEY))).unwrap();
+        Gateway::new(Config::new(upstream), Arc::new(MemoryLedger::default()))
+    };
+    let answer = |status: &str, body: &str| {
+        let length = body.len();
+        format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+            .into_bytes()
+    };
+    let body = format!("{{\"data\": [], \"key\": \"{KEY}\"}}");
+    let (url, upstream) = raw_upstream(vec![answer("200 OK", &body)]).await;
+    let told = gateway(&url).describe("/v1/models?limit=2").await.unwrap();
+    let told = String::from_utf8_lossy(&told);
+    assert!(
+        told.starts_with("{\"data\": [], \"key\": ") && !told.contains(KEY),
+        "{told}"
+    );
+    let asked = String::from_utf8(upstream.await.unwrap()).unwrap();
+    assert!(
+        asked.starts_with("GET /v1/models?limit=2 HTTP/1.1\r\n"),
+        "{asked}"
+    );
+    assert!(asked.contains(&format!("x-api-key: {KEY}\r\n")), "{asked}");
+
+    let (url, _upstream) = raw_upstream(vec![answer("404 Not Found", "{}")]).await;
+    assert_eq!(gateway(&url).describe("/v1/models").await, None);
+    assert_eq!(gateway("http://127.0.0.1:9").describe("/v1/models").await, None);
 }

@@ -40,5 +40,5 @@ async fn readiness(call: Call) -> Result<Reply, ApiError> {
 }
 
 fn document() -> Result<Reply, ApiError> {
-    reply::ok(&openapi::document())
+    reply::ok(&*openapi::DOCUMENT)
 }

@@ -81,8 +81,10 @@ async fn only_a_right_key_opens() {
         assert_eq!(answer.status, 200, "{headers:?}");
     }
     let almost = format!("{}x", &key[..key.len() - 1]);
-    let bad: [&[(&str, &str)]; 6] = [
+    let bad: [&[(&str, &str)]; 8] = [
         &[],
+        &[("authorization", "Basic eDp5"), ("x-api-key", &key)],
+        &[("authorization", ""), ("x-api-key", &key)],
         &[("authorization", "Bearer ")],
         &[("authorization", &format!("Basic {key}"))],
         &[("authorization", &format!("Bearer {almost}"))],

@@ -2,8 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod agents;
+mod connections;
 mod environments;
 mod errors;
+mod keys;
+mod models;
+mod openapi;
 mod workspaces;
 
 use bytes::Bytes;
@@ -12,7 +16,8 @@ use domain::WorkspaceId;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::Value;
-use server::{Api, Config, Endpoint, Rates, Server};
+use server::{Api, Config, Endpoint, NoUpstream, Rates, Server, Upstream};
+use std::sync::Arc;
 use store::{Instance, Store};
 use tempfile::TempDir;
 
@@ -78,10 +83,15 @@ impl Fixture {
     }
 
     async fn with(config: Config) -> Self {
+        Self::with_upstream(config, Arc::new(NoUpstream)).await
+    }
+
+    async fn with_upstream(config: Config, upstream: Arc<dyn Upstream>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let resources = resources(&directory).await;
         let server = config.build(Api {
             resources: resources.clone(),
+            upstream,
         });
         Self {
             endpoints: server.endpoints(),

@@ -24,6 +24,9 @@ const ASKED: [(&str, &str, &str); 8] = [
     ("POST", "/v1/environments/{environment_id}/archive", ""),
 ];
 
+/// What is the same for every workspace.
+const SHARED: [&str; 2] = ["/v1/models", "/v1/models/{model_id}"];
+
 async fn ours(fixture: &Fixture, key: &str) -> (Value, Value) {
     let post = |path: &'static str, body| fixture.call(key, Method::POST, path, Some(body));
     let agent = post("/v1/agents", json!({"name": "ours", "model": "m"}))
@@ -38,10 +41,11 @@ async fn a_resource_of_another_workspace_is_not_there_at_any_endpoint() {
     let fixture = Fixture::new().await;
     let (ours_key, theirs_key) = (fixture.key("ours").await, fixture.key("theirs").await);
     let (agent, environment) = ours(&fixture, &ours_key).await;
-    let named = fixture
-        .endpoints
-        .iter()
-        .filter(|endpoint| endpoint.access == Access::Workspace && endpoint.path.contains('{'));
+    let named = fixture.endpoints.iter().filter(|endpoint| {
+        endpoint.access == Access::Workspace
+            && endpoint.path.contains('{')
+            && !SHARED.contains(&endpoint.path)
+    });
     for endpoint in named {
         let asked = ASKED
             .iter()
@@ -93,6 +97,7 @@ async fn lists_hold_what_is_the_workspace_s_own() {
             endpoint.access == Access::Workspace
                 && endpoint.method == Method::GET
                 && !endpoint.path.contains('{')
+                && !SHARED.contains(&endpoint.path)
         })
         .map(|endpoint| endpoint.path)
         .collect();
@@ -141,4 +146,62 @@ async fn the_admin_key_acts_where_the_header_says_and_a_key_only_at_home() {
         list_in(&fixture, ADMIN, "../x").await.error(),
         (400, "invalid_request_error")
     );
+}
+
+#[tokio::test]
+async fn endpoints_of_the_admin_take_no_other_key() {
+    let fixture = Fixture::new().await;
+    let key = fixture.key("default").await;
+    let endpoints = fixture.endpoints.iter();
+    let admin: Vec<_> = endpoints
+        .filter(|endpoint| endpoint.access == Access::Admin)
+        .collect();
+    assert!(!admin.is_empty());
+    for endpoint in admin {
+        assert!(endpoint.path.starts_with("/host/v1/"));
+        let path = endpoint
+            .path
+            .replace("{key_id}", "key_00000000000000000000000000");
+        let answer = fixture
+            .call(&key, endpoint.method.clone(), &path, Some(json!({})))
+            .await;
+        assert_eq!(
+            answer.error(),
+            (403, "permission_error"),
+            "{} {path}",
+            endpoint.method
+        );
+        let answer = fixture.call("no key", endpoint.method.clone(), &path, None).await;
+        assert_eq!(
+            answer.error(),
+            (401, "authentication_error"),
+            "{} {path}",
+            endpoint.method
+        );
+    }
+}
+
+#[tokio::test]
+async fn workspaces_are_made_once_and_listed() {
+    let fixture = Fixture::new().await;
+    let made = fixture
+        .post("/host/v1/workspaces", json!({"id": "team-a"}))
+        .await
+        .resource();
+    let again = fixture
+        .post("/host/v1/workspaces", json!({"id": "team-a"}))
+        .await
+        .resource();
+    assert_eq!(made, again);
+    let listed = fixture.get("/host/v1/workspaces").await.resource();
+    let ids: Vec<&Value> = listed["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|workspace| &workspace["id"])
+        .collect();
+    assert_eq!(ids, ["default", "team-a"]);
+    assert_eq!(list_in(&fixture, ADMIN, "team-a").await.status, 200);
+    let refused = fixture.post("/host/v1/workspaces", json!({"id": "Team A"})).await;
+    assert_eq!(refused.error(), (400, "invalid_request_error"));
 }

@@ -1,10 +1,14 @@
 //! The store on a real data directory.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod agents;
 mod concurrency;
 mod crash;
 mod disk_full;
+mod environments;
 mod events;
+mod keys;
+mod migration;
 mod resources;
 
 use domain::{Limits, SessionId};
