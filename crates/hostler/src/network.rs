@@ -1,6 +1,7 @@
 //! A sandbox's network, served: its gateway listener by the gateway, all others by egress.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use control::{Attachment, Grant, Network, NetworkError};
 use domain::{Cost, SessionId};
 use egress::{Egress, EgressSockets};
@@ -14,6 +15,16 @@ pub(crate) struct HostNetwork {
 struct Served {
     gateway: gateway::Serving,
     egress: egress::Serving,
+}
+
+/// The model API behind the gateway, as the HTTP API asks it about itself.
+pub(crate) struct ModelApi(pub(crate) Gateway);
+
+#[async_trait]
+impl server::Upstream for ModelApi {
+    async fn describe(&self, path_and_query: &str) -> Option<Bytes> {
+        self.0.describe(path_and_query).await
+    }
 }
 
 fn unserved(error: &dyn std::error::Error) -> NetworkError {

@@ -19,7 +19,7 @@ use crate::signals::Signals;
 use crate::terminal::{Answer, Terminal};
 use crate::trouble;
 use change_set::Allowed;
-use control::{Input, NewSession, Runtime};
+use control::{Input, Lifetime, NewSession, Runtime};
 use domain::{Limits, PriceTable, SessionId};
 use policy::Rules;
 use sandbox::Workspace;
@@ -127,6 +127,7 @@ async fn plan(
             data,
             upstream,
             pool: 0,
+            lifetime: Lifetime::Host,
         },
         allowed: arguments.allow.into(),
         apply: arguments.apply,

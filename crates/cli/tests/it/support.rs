@@ -146,6 +146,9 @@ impl Services for Broken {
             report: backend.report().await?,
             backend,
             data: options.data.clone(),
+            store: store.clone(),
+            upstream: Arc::new(server::NoUpstream),
+            leave_sandboxes: Arc::default(),
             shutdown: Box::pin(async move {
                 ending.shutdown(std::time::Duration::from_secs(10)).await;
                 drop(ending);

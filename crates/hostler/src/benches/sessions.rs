@@ -4,7 +4,7 @@ use crate::ledger::Seen;
 use crate::stack::ThisProcess;
 use bench::{Failure, Held, IdleSessions, Options, Program, Report};
 use cli::{Running, Services as _, StartOptions, Upstream};
-use control::{Control, Input, NewSession, Runtime};
+use control::{Control, Input, Lifetime, NewSession, Runtime};
 use domain::{Limits, SessionId};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -81,6 +81,7 @@ impl Bench {
                 json: script.to_owned(),
             },
             pool: POOL,
+            lifetime: Lifetime::Host,
         };
         let services = ThisProcess {
             observer: Some(observer),
