@@ -1,0 +1,255 @@
+//! The tools a server lists, page by page: what a model can use of them is kept, the rest is counted and named.
+
+use crate::message::shortened;
+use crate::name::qualified;
+use serde_json::{Map, Value, json};
+use std::collections::HashSet;
+
+/// Pages of one list; a cursor that never ends is cut off here.
+pub const MAX_PAGES: usize = 100;
+
+/// Tools of one server.
+const MAX_TOOLS: usize = 512;
+
+/// All names, descriptions and schemas of one server's tools together: they are sent with every model call.
+const MAX_BYTES: usize = 1 << 20;
+const MAX_SCHEMA_BYTES: usize = 64 << 10;
+const MAX_DESCRIPTION_CHARACTERS: usize = 2_048;
+
+/// How many reasons for leaving tools out are told.
+const MAX_REASONS: usize = 3;
+
+/// A tool as a model can be told of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tool {
+    /// As the server calls it.
+    pub name: String,
+    /// As the model calls it: `mcp__<server>__<name>`.
+    pub qualified: String,
+    pub description: String,
+    /// An object schema.
+    pub input_schema: Value,
+    /// Hints of the server: shown to hosts, never trusted.
+    pub read_only: Option<bool>,
+    pub destructive: Option<bool>,
+    pub open_world: Option<bool>,
+}
+
+/// What a server has listed so far.
+#[derive(Debug, Default)]
+pub struct Catalogue {
+    tools: Vec<Tool>,
+    bytes: usize,
+    left_out: usize,
+    reasons: Vec<String>,
+}
+
+impl Catalogue {
+    /// Takes one page of `tools/list`; the cursor of the next one, if there is one.
+    pub fn add_page(&mut self, server: &str, page: &Value, taken: &HashSet<String>) -> Option<String> {
+        for entry in page["tools"].as_array().into_iter().flatten() {
+            match self.admit(server, entry, taken) {
+                Ok(tool) => self.tools.push(tool),
+                Err(reason) => {
+                    self.left_out += 1;
+                    if self.reasons.len() < MAX_REASONS {
+                        self.reasons.push(reason);
+                    }
+                }
+            }
+        }
+        let cursor = page["nextCursor"].as_str()?;
+        (!cursor.is_empty() && self.tools.len() < MAX_TOOLS).then(|| cursor.to_owned())
+    }
+
+    fn admit(&mut self, server: &str, entry: &Value, taken: &HashSet<String>) -> Result<Tool, String> {
+        let name = entry["name"].as_str().unwrap_or_default();
+        let shown = shortened(name, 100);
+        let qualified =
+            qualified(server, name).ok_or_else(|| format!("{shown:?} is not a name that a tool can have"))?;
+        if self.tools.len() >= MAX_TOOLS {
+            return Err(format!("there are more than {MAX_TOOLS}"));
+        }
+        if taken.contains(&qualified) || self.tools.iter().any(|tool| tool.qualified == qualified) {
+            return Err(format!("another tool is called {qualified} already"));
+        }
+        let input_schema =
+            schema(&entry["inputSchema"]).map_err(|reason| format!("the schema of {shown:?} {reason}"))?;
+        let description = shortened(
+            entry["description"].as_str().unwrap_or_default(),
+            MAX_DESCRIPTION_CHARACTERS,
+        );
+        let bytes = qualified.len() + description.len() + input_schema.to_string().len();
+        if self.bytes + bytes > MAX_BYTES {
+            return Err(format!("their descriptions are larger than {MAX_BYTES} bytes"));
+        }
+        self.bytes += bytes;
+        let hint = |key: &str| entry["annotations"][key].as_bool();
+        Ok(Tool {
+            name: name.to_owned(),
+            qualified,
+            description,
+            input_schema,
+            read_only: hint("readOnlyHint"),
+            destructive: hint("destructiveHint"),
+            open_world: hint("openWorldHint"),
+        })
+    }
+
+    pub fn tools(&self) -> &[Tool] {
+        &self.tools
+    }
+
+    /// What was left out and why, in words.
+    pub fn complaint(&self) -> Option<String> {
+        (self.left_out > 0).then(|| {
+            format!(
+                "{} of its tools cannot be offered: {}",
+                self.left_out,
+                self.reasons.join("; ")
+            )
+        })
+    }
+}
+
+/// A schema that the Messages API takes: one refused schema would fail every call of the session.
+fn schema(given: &Value) -> Result<Value, String> {
+    let mut schema = match given {
+        Value::Null => Map::new(),
+        Value::Object(schema) => schema.clone(),
+        _ => return Err("is not an object".to_owned()),
+    };
+    match schema.get("type") {
+        None => {
+            schema.insert("type".to_owned(), json!("object"));
+        }
+        Some(kind) if kind == "object" => {}
+        Some(_) => return Err("does not describe an object".to_owned()),
+    }
+    if let Some(key) = ["oneOf", "anyOf", "allOf"]
+        .iter()
+        .find(|&&key| schema.contains_key(key))
+    {
+        return Err(format!("has {key} at its top, which the model API does not take"));
+    }
+    match schema.get("properties") {
+        None => {
+            schema.insert("properties".to_owned(), json!({}));
+        }
+        Some(Value::Object(properties)) => {
+            if let Some(name) = properties.keys().find(|name| !is_property_name(name)) {
+                return Err(format!(
+                    "names a property {:?}, which the model API does not take",
+                    shortened(name, 100)
+                ));
+            }
+        }
+        Some(_) => return Err("has properties that are not an object".to_owned()),
+    }
+    let schema = Value::Object(schema);
+    if schema.to_string().len() > MAX_SCHEMA_BYTES {
+        return Err(format!("is larger than {MAX_SCHEMA_BYTES} bytes"));
+    }
+    Ok(schema)
+}
+
+fn is_property_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(tools: &Value) -> Catalogue {
+        let mut catalogue = Catalogue::default();
+        let page = json!({"tools": tools});
+        assert_eq!(catalogue.add_page("s", &page, &HashSet::new()), None);
+        catalogue
+    }
+
+    #[test]
+    fn tools_come_with_their_schema_and_hints_over_all_pages() {
+        let mut catalogue = Catalogue::default();
+        let first = json!({"tools":[{"name":"a b","description":"adds","inputSchema":{"type":"object","properties":{"x":{"type":"number"}}},
+            "annotations":{"readOnlyHint":true,"title":"A"}}],"nextCursor":"2"});
+        assert_eq!(
+            catalogue.add_page("s", &first, &HashSet::new()).as_deref(),
+            Some("2")
+        );
+        let second = json!({"tools":[{"name":"c"}]});
+        assert_eq!(catalogue.add_page("s", &second, &HashSet::new()), None);
+        let [a, c] = catalogue.tools() else {
+            panic!("two tools")
+        };
+        assert_eq!(
+            (a.name.as_str(), a.qualified.as_str(), a.description.as_str()),
+            ("a b", "mcp__s__a_b", "adds")
+        );
+        assert_eq!((a.read_only, a.destructive), (Some(true), None));
+        assert_eq!(c.input_schema, json!({"type":"object","properties":{}}));
+        assert_eq!(catalogue.complaint(), None);
+    }
+
+    #[test]
+    fn what_would_fail_every_model_call_is_left_out_and_named() {
+        let big = "x".repeat(MAX_SCHEMA_BYTES);
+        for (tool, reason) in [
+            (json!({}), "is not a name"),
+            (json!("tool"), "is not a name"),
+            (json!({"name":"x".repeat(130)}), "is not a name"),
+            (json!({"name":"t","inputSchema":[]}), "is not an object"),
+            (
+                json!({"name":"t","inputSchema":{"type":"string"}}),
+                "does not describe an object",
+            ),
+            (json!({"name":"t","inputSchema":{"anyOf":[]}}), "anyOf"),
+            (
+                json!({"name":"t","inputSchema":{"properties":[]}}),
+                "not an object",
+            ),
+            (json!({"name":"t","inputSchema":{"properties":{"a b":{}}}}), "a b"),
+            (json!({"name":"t","inputSchema":{"title":big}}), "larger than"),
+            (json!({"name":"good"}), "another tool"),
+        ] {
+            let catalogue = listed(&json!([{"name":"good"}, tool]));
+            assert_eq!(catalogue.tools().len(), 1, "{reason}");
+            let complaint = catalogue.complaint().unwrap();
+            assert!(
+                complaint.starts_with("1 of its tools") && complaint.contains(reason),
+                "{complaint}"
+            );
+        }
+        let mut catalogue = Catalogue::default();
+        let taken = HashSet::from(["mcp__s__t".to_owned()]);
+        catalogue.add_page("s", &json!({"tools":[{"name":"t"}]}), &taken);
+        assert!(catalogue.tools().is_empty());
+    }
+
+    #[test]
+    fn a_thousand_tools_and_megabytes_of_words_are_cut_off() {
+        let many: Vec<Value> = (0..1000).map(|n| json!({"name":format!("t{n}")})).collect();
+        let catalogue = listed(&json!(many));
+        assert_eq!(catalogue.tools().len(), MAX_TOOLS);
+        assert!(catalogue.complaint().unwrap().starts_with("488 of its tools"));
+        let wordy: Vec<Value> = (0..400)
+            .map(|n| json!({"name":format!("t{n}"),"description":"é".repeat(9_000)}))
+            .collect();
+        let catalogue = listed(&json!(wordy));
+        let bytes: usize = catalogue.tools().iter().map(|tool| tool.description.len()).sum();
+        assert!(bytes <= MAX_BYTES && catalogue.tools().len() > 100, "{bytes}");
+        assert!(catalogue.complaint().unwrap().contains("larger than"));
+    }
+
+    #[test]
+    fn pages_that_are_nonsense_list_nothing() {
+        for page in [json!({}), json!({"tools":7,"nextCursor":""}), json!([])] {
+            let mut catalogue = Catalogue::default();
+            assert_eq!(catalogue.add_page("s", &page, &HashSet::new()), None, "{page}");
+            assert!(catalogue.tools().is_empty());
+        }
+    }
+}
