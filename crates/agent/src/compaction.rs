@@ -61,11 +61,7 @@ impl Turn<'_> {
             Some(wishes) => format!("{INSTRUCTIONS}\n\nThe user asks of the summary: {wishes}"),
             None => INSTRUCTIONS.to_owned(),
         };
-        let tools: Vec<ToolDefinition> = self
-            .session
-            .listed_tools()
-            .map(|tool| tool.definition.clone())
-            .collect();
+        let tools = self.session.tool_definitions();
         let mut halvings = 0;
         let mut retries = self.retries();
         let original = self.work.conversation.clone();

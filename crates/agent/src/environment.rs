@@ -46,6 +46,10 @@ pub struct Environment {
     pub bash_default_timeout: Duration,
     pub bash_max_timeout: Duration,
     pub bash_max_output: usize,
+    /// How long the greeting of an MCP server may take; calls take as long as they take.
+    pub mcp_timeout: Duration,
+    /// In characters, of one call's answer.
+    pub max_mcp_output: usize,
     pub state_frames: StateFrames,
     pub is_sandbox: bool,
     pub entrypoint: String,
@@ -108,6 +112,12 @@ impl Environment {
             bash_max_output: number("BASH_MAX_OUTPUT_LENGTH")
                 .unwrap_or(30_000)
                 .clamp(1_000, 150_000) as usize,
+            mcp_timeout: milliseconds("MCP_TIMEOUT", 30_000),
+            // A token is about four characters.
+            max_mcp_output: number("MAX_MCP_OUTPUT_TOKENS")
+                .unwrap_or(25_000)
+                .clamp(1_000, 250_000) as usize
+                * 4,
             state_frames: if truthy("CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS") {
                 StateFrames::Visible
             } else if truthy("CLAUDE_CODE_SDK_READS_SESSION_STATE") {

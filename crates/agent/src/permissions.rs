@@ -71,12 +71,17 @@ pub(crate) enum Decision {
 pub(crate) struct Call<'a> {
     pub(crate) tool: &'a str,
     pub(crate) kind: Kind,
+    /// The MCP server whose tool it is.
+    pub(crate) server: Option<&'a str>,
     pub(crate) input: &'a Value,
 }
 
 impl Call<'_> {
-    /// The file a file tool works on, or the directory a search starts in.
+    /// The file a file tool works on, or the directory a search starts in. What others call a path is not known.
     pub(crate) fn path(&self) -> Option<&str> {
+        if self.server.is_some() {
+            return None;
+        }
         ["file_path", "notebook_path", "path"]
             .iter()
             .find_map(|key| self.input.get(key)?.as_str())
@@ -100,8 +105,10 @@ pub(crate) struct Permissions {
 
 impl Permissions {
     /// Whether a bare deny rule takes the whole tool away.
-    pub(crate) fn removes(&self, tool: &str) -> bool {
-        self.deny.iter().any(|rule| rule.is_bare() && rule.names(tool))
+    pub(crate) fn removes(&self, tool: &str, server: Option<&str>) -> bool {
+        self.deny
+            .iter()
+            .any(|rule| rule.is_bare() && rule.names(tool, server))
     }
 
     pub(crate) fn decide(&self, call: Call<'_>) -> Decision {
@@ -288,6 +295,7 @@ mod tests {
         match permissions.decide(Call {
             tool,
             kind,
+            server: None,
             input: &input,
         }) {
             Decision::Allow => "allow",
@@ -389,7 +397,7 @@ mod tests {
     #[test]
     fn a_bare_deny_removes_the_tool_and_a_path_deny_covers_reading_tools() {
         let permissions = permissions(Mode::Default, &["Write", "Read(./secrets/**)"], &[], &["Read"]);
-        assert!(permissions.removes("Write") && !permissions.removes("Read"));
+        assert!(permissions.removes("Write", None) && !permissions.removes("Read", None));
         assert_eq!(decide(&permissions, "Read", "secrets/key"), "deny");
         assert_eq!(decide(&permissions, "Grep", "/w/secrets/key"), "deny");
         assert_eq!(decide(&permissions, "Read", "/anywhere"), "allow");

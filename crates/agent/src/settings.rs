@@ -122,7 +122,7 @@ mod tests {
             permissions.allow,
             [Rule::parse("Bash(git *)"), Rule::parse("Read")]
         );
-        assert!(permissions.removes("Write"));
+        assert!(permissions.removes("Write", None));
     }
 
     #[test]

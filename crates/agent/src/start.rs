@@ -8,16 +8,19 @@ use crate::model::{BadHeader, Client, Thinking, ToolDefinition};
 use crate::output::{self, Lines};
 use crate::permissions::Mode;
 use crate::prompt;
-use crate::session::{Live, Options, PROTOCOL_VERSION, Session, Tool};
+use crate::reopen::{self, ReopenError};
+use crate::servers::{DeclareError, Servers};
+use crate::session::{Live, Options, PROTOCOL_VERSION, Runner, Session, Tool};
 use crate::settings::{self, SettingsError};
 use crate::tools::Tools;
 use crate::transcript::{self, Body, Loaded, ResumeError, Stamp, Transcript, project_directory};
-use crate::turn::Work;
+use crate::turn::{Call, Work};
 use agent_tools::Toolbox;
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use stream_json::{Block, Content, Role, User, UserMessage};
 use uuid::Uuid;
 
@@ -36,6 +39,10 @@ pub(crate) enum StartError {
     #[error(transparent)]
     Resume(#[from] ResumeError),
     #[error(transparent)]
+    Reopen(#[from] ReopenError),
+    #[error("Error: {0}")]
+    Declare(#[from] DeclareError),
+    #[error(transparent)]
     Settings(#[from] SettingsError),
     #[error("Error: {0}")]
     Header(#[from] BadHeader),
@@ -44,7 +51,7 @@ pub(crate) enum StartError {
 impl StartError {
     /// Whether the host gets a result frame too.
     pub(crate) fn has_result(&self) -> bool {
-        matches!(self, Self::Resume(_))
+        matches!(self, Self::Resume(_) | Self::Reopen(_))
     }
 }
 
@@ -52,6 +59,8 @@ pub(crate) struct Started {
     pub(crate) session: Session,
     pub(crate) work: Work,
     pub(crate) lines: Lines,
+    /// The calls that the first turn, which has no prompt, begins with.
+    pub(crate) reopened: Option<Vec<Call>>,
 }
 
 /// What a session goes on from.
@@ -60,6 +69,7 @@ struct Origin {
     conversation: Conversation,
     account: Account,
     transcript: Transcript,
+    reopened: Option<Vec<Call>>,
 }
 
 /// What a session is made from.
@@ -120,12 +130,18 @@ pub(crate) fn start(setup: Setup) -> Result<Started, StartError> {
         permissions,
     };
     let may_bypass = arguments.allows_bypass || live.permissions.mode == Mode::BypassPermissions;
+    let servers = Servers::default();
+    servers.declare(&arguments.mcp_servers)?;
     let session = Session {
+        servers,
         base_tools: base_tools(&arguments.tools, tools.as_ref()),
         client: Client::new(&environment, &arguments.betas)?,
         options: options(arguments, may_bypass),
         live: RefCell::new(live),
+        permission_changes: tokio::sync::watch::Sender::default(),
         questions: crate::questions::Questions::default(),
+        asked: Cell::new(0),
+        is_initialized: Cell::new(false),
         inbox: RefCell::default(),
         seen: RefCell::default(),
         interrupt: RefCell::default(),
@@ -148,7 +164,12 @@ pub(crate) fn start(setup: Setup) -> Result<Started, StartError> {
         transcript: origin.transcript,
         account: origin.account,
     };
-    Ok(Started { session, work, lines })
+    Ok(Started {
+        session,
+        work,
+        lines,
+        reopened: origin.reopened,
+    })
 }
 
 fn options(arguments: &Arguments, may_bypass: bool) -> Options {
@@ -198,7 +219,7 @@ fn toolbox(
     })
 }
 
-fn base_tools(set: &ToolSet, tools: &dyn Tools) -> Vec<Tool> {
+fn base_tools(set: &ToolSet, tools: &dyn Tools) -> Vec<Rc<Tool>> {
     let mut definitions = tools.definitions();
     if let ToolSet::Named(names) = set {
         // Names of tools that only the official command line has are left out, as they are of every model call.
@@ -207,6 +228,7 @@ fn base_tools(set: &ToolSet, tools: &dyn Tools) -> Vec<Tool> {
     definitions
         .into_iter()
         .map(|definition| Tool {
+            runner: Runner::Toolbox,
             kind: definition.kind,
             concurrency: definition.concurrency,
             definition: ToolDefinition {
@@ -215,6 +237,7 @@ fn base_tools(set: &ToolSet, tools: &dyn Tools) -> Vec<Tool> {
                 input_schema: definition.input_schema,
             },
         })
+        .map(Rc::new)
         .collect()
 }
 
@@ -248,6 +271,7 @@ fn origin(
                 conversation: Conversation::default(),
                 account: Account::default(),
                 transcript,
+                reopened: None,
             });
         }
         Resume::Newest => None,
@@ -278,15 +302,24 @@ fn origin(
     let leaf = if goes_on_in_place { loaded.leaf() } else { None };
     let mut transcript = Transcript::new(kept(&id), stamp(&id), leaf);
     let mut conversation = loaded.conversation();
+    let reopened = match &arguments.run_tool_uses {
+        Some(ids) => Some(reopen::calls(&loaded, &conversation, ids)?),
+        None => None,
+    };
     if !goes_on_in_place {
         copy(&loaded, &mut transcript);
     }
-    close_open_calls(&mut conversation, &mut transcript);
+    close_open_calls(
+        &mut conversation,
+        &mut transcript,
+        reopened.as_deref().unwrap_or_default(),
+    );
     Ok(Origin {
         id,
         conversation,
         account: loaded.account,
         transcript,
+        reopened,
     })
 }
 
@@ -305,9 +338,12 @@ fn copy(loaded: &Loaded, transcript: &mut Transcript) {
     }
 }
 
-/// A kill may have left calls without a result: the model is told that they were interrupted.
-fn close_open_calls(conversation: &mut Conversation, transcript: &mut Transcript) {
-    for id in conversation.open_calls() {
+/// A kill may have left calls without a result: the model is told that they were interrupted, but for those that are
+/// run again.
+fn close_open_calls(conversation: &mut Conversation, transcript: &mut Transcript, reopened: &[Call]) {
+    let mut open = conversation.open_calls();
+    open.retain(|id| reopened.iter().all(|call| call.id != *id));
+    for id in open {
         let block = interrupted_result(&id);
         transcript.append(Body::User {
             message: UserMessage {

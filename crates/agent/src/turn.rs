@@ -14,6 +14,7 @@
 mod ask;
 mod calls;
 mod finish;
+mod perform;
 mod reply;
 
 pub(crate) use calls::Call;
@@ -35,6 +36,11 @@ const MAX_CONTINUATIONS: u32 = 3;
 
 /// Compactions in a row without a reply that fits.
 const MAX_COMPACTIONS: u32 = 2;
+
+/// The model must be given something to answer where its own words are the last: whether there were more of them, only
+/// it can tell.
+const CUT_OFF: &str =
+    "[The session was interrupted here and goes on now. Go on where you stopped; if all is done, say so.]";
 
 /// What turns change and hand on to the next.
 pub(crate) struct Work {
@@ -112,6 +118,25 @@ impl<'a> Turn<'a> {
             }
         } else {
             self.converse().await
+        };
+        self.finish(end).await
+    }
+
+    /// Goes on from the end of the transcript: runs the calls that were left open, then lets the model go on; whether
+    /// the result is an error.
+    pub(crate) async fn go_on(mut self, calls: Vec<Call>) -> bool {
+        self.session.state("running").await;
+        crate::control::send_init(self.session).await;
+        let mut end = None;
+        if !calls.is_empty() {
+            end = self.run_calls(calls).await;
+        }
+        if end.is_none() && self.work.conversation.ends_with_reply() {
+            self.inject(CUT_OFF).await;
+        }
+        let end = match end {
+            Some(end) => end,
+            None => self.converse().await,
         };
         self.finish(end).await
     }

@@ -146,15 +146,15 @@ pub fn described(block: &Value) -> String {
         block
     };
     let field = |key: &str| inner[key].as_str().map(|text| shortened(text, 2_000));
-    let mut words = vec![format!("{kind} that cannot be shown")];
+    let mut words = vec![match kind.as_str() {
+        "resource_link" => "link to a resource".to_owned(),
+        _ => format!("{kind} that cannot be shown"),
+    }];
     words.extend(field("name").map(|name| format!("named {name}")));
     words.extend(field("uri").map(|uri| format!("at {uri}")));
     words.extend(field("mimeType").map(|kind| format!("of type {kind}")));
     if let Some(data) = inner["data"].as_str().or(inner["blob"].as_str()) {
         words.push(format!("of {} bytes", data.len() / 4 * 3));
-    }
-    if kind == "resource_link" {
-        words[0] = "link to a resource".to_owned();
     }
     format!("[{}]", words.join(", "))
 }

@@ -46,23 +46,43 @@ pub struct Catalogue {
 
 impl Catalogue {
     /// Takes one page of `tools/list`; the cursor of the next one, if there is one.
-    pub fn add_page(&mut self, server: &str, page: &Value, taken: &HashSet<String>) -> Option<String> {
+    pub fn add_page(&mut self, server: &str, page: &Value) -> Option<String> {
         for entry in page["tools"].as_array().into_iter().flatten() {
-            match self.admit(server, entry, taken) {
+            match self.admit(server, entry) {
                 Ok(tool) => self.tools.push(tool),
-                Err(reason) => {
-                    self.left_out += 1;
-                    if self.reasons.len() < MAX_REASONS {
-                        self.reasons.push(reason);
-                    }
-                }
+                Err(reason) => self.leave_out(reason),
             }
         }
         let cursor = page["nextCursor"].as_str()?;
         (!cursor.is_empty() && self.tools.len() < MAX_TOOLS).then(|| cursor.to_owned())
     }
 
-    fn admit(&mut self, server: &str, entry: &Value, taken: &HashSet<String>) -> Result<Tool, String> {
+    /// The tools whose names are free, which are taken then, and what was left out and why, in words.
+    pub fn finish(mut self, taken: &mut HashSet<String>) -> (Vec<Tool>, Option<String>) {
+        let (free, rest): (Vec<Tool>, Vec<Tool>) = std::mem::take(&mut self.tools)
+            .into_iter()
+            .partition(|tool| taken.insert(tool.qualified.clone()));
+        for tool in rest {
+            self.leave_out(is_taken(&tool.qualified));
+        }
+        let complaint = (self.left_out > 0).then(|| {
+            format!(
+                "{} of its tools cannot be offered: {}",
+                self.left_out,
+                self.reasons.join("; ")
+            )
+        });
+        (free, complaint)
+    }
+
+    fn leave_out(&mut self, reason: String) {
+        self.left_out += 1;
+        if self.reasons.len() < MAX_REASONS {
+            self.reasons.push(reason);
+        }
+    }
+
+    fn admit(&mut self, server: &str, entry: &Value) -> Result<Tool, String> {
         let name = entry["name"].as_str().unwrap_or_default();
         let shown = shortened(name, 100);
         let qualified =
@@ -70,8 +90,8 @@ impl Catalogue {
         if self.tools.len() >= MAX_TOOLS {
             return Err(format!("there are more than {MAX_TOOLS}"));
         }
-        if taken.contains(&qualified) || self.tools.iter().any(|tool| tool.qualified == qualified) {
-            return Err(format!("another tool is called {qualified} already"));
+        if self.tools.iter().any(|tool| tool.qualified == qualified) {
+            return Err(is_taken(&qualified));
         }
         let input_schema =
             schema(&entry["inputSchema"]).map_err(|reason| format!("the schema of {shown:?} {reason}"))?;
@@ -95,21 +115,10 @@ impl Catalogue {
             open_world: hint("openWorldHint"),
         })
     }
+}
 
-    pub fn tools(&self) -> &[Tool] {
-        &self.tools
-    }
-
-    /// What was left out and why, in words.
-    pub fn complaint(&self) -> Option<String> {
-        (self.left_out > 0).then(|| {
-            format!(
-                "{} of its tools cannot be offered: {}",
-                self.left_out,
-                self.reasons.join("; ")
-            )
-        })
-    }
+fn is_taken(qualified: &str) -> String {
+    format!("another tool is called {qualified} already")
 }
 
 /// A schema that the Messages API takes: one refused schema would fail every call of the session.
@@ -164,11 +173,11 @@ fn is_property_name(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn listed(tools: &Value) -> Catalogue {
+    fn listed(tools: &Value) -> (Vec<Tool>, Option<String>) {
         let mut catalogue = Catalogue::default();
         let page = json!({"tools": tools});
-        assert_eq!(catalogue.add_page("s", &page, &HashSet::new()), None);
-        catalogue
+        assert_eq!(catalogue.add_page("s", &page), None);
+        catalogue.finish(&mut HashSet::new())
     }
 
     #[test]
@@ -176,13 +185,10 @@ mod tests {
         let mut catalogue = Catalogue::default();
         let first = json!({"tools":[{"name":"a b","description":"adds","inputSchema":{"type":"object","properties":{"x":{"type":"number"}}},
             "annotations":{"readOnlyHint":true,"title":"A"}}],"nextCursor":"2"});
-        assert_eq!(
-            catalogue.add_page("s", &first, &HashSet::new()).as_deref(),
-            Some("2")
-        );
-        let second = json!({"tools":[{"name":"c"}]});
-        assert_eq!(catalogue.add_page("s", &second, &HashSet::new()), None);
-        let [a, c] = catalogue.tools() else {
+        assert_eq!(catalogue.add_page("s", &first).as_deref(), Some("2"));
+        assert_eq!(catalogue.add_page("s", &json!({"tools":[{"name":"c"}]})), None);
+        let (tools, complaint) = catalogue.finish(&mut HashSet::new());
+        let [a, c] = tools.as_slice() else {
             panic!("two tools")
         };
         assert_eq!(
@@ -191,7 +197,7 @@ mod tests {
         );
         assert_eq!((a.read_only, a.destructive), (Some(true), None));
         assert_eq!(c.input_schema, json!({"type":"object","properties":{}}));
-        assert_eq!(catalogue.complaint(), None);
+        assert_eq!(complaint, None);
     }
 
     #[test]
@@ -215,41 +221,50 @@ mod tests {
             (json!({"name":"t","inputSchema":{"title":big}}), "larger than"),
             (json!({"name":"good"}), "another tool"),
         ] {
-            let catalogue = listed(&json!([{"name":"good"}, tool]));
-            assert_eq!(catalogue.tools().len(), 1, "{reason}");
-            let complaint = catalogue.complaint().unwrap();
+            let (tools, complaint) = listed(&json!([{"name":"good"}, tool]));
+            assert_eq!(tools.len(), 1, "{reason}");
+            let complaint = complaint.unwrap();
             assert!(
                 complaint.starts_with("1 of its tools") && complaint.contains(reason),
                 "{complaint}"
             );
         }
-        let mut catalogue = Catalogue::default();
-        let taken = HashSet::from(["mcp__s__t".to_owned()]);
-        catalogue.add_page("s", &json!({"tools":[{"name":"t"}]}), &taken);
-        assert!(catalogue.tools().is_empty());
+    }
+
+    #[test]
+    fn a_name_that_another_server_s_tool_has_already_is_left_out() {
+        let mut taken = HashSet::new();
+        let listed = |server: &str, taken: &mut HashSet<String>| {
+            let mut catalogue = Catalogue::default();
+            catalogue.add_page(server, &json!({"tools":[{"name":"t"}]}));
+            catalogue.finish(taken)
+        };
+        assert_eq!(listed("a b", &mut taken).0.len(), 1);
+        let (tools, complaint) = listed("a_b", &mut taken);
+        assert!(tools.is_empty() && complaint.unwrap().contains("mcp__a_b__t"));
     }
 
     #[test]
     fn a_thousand_tools_and_megabytes_of_words_are_cut_off() {
         let many: Vec<Value> = (0..1000).map(|n| json!({"name":format!("t{n}")})).collect();
-        let catalogue = listed(&json!(many));
-        assert_eq!(catalogue.tools().len(), MAX_TOOLS);
-        assert!(catalogue.complaint().unwrap().starts_with("488 of its tools"));
+        let (tools, complaint) = listed(&json!(many));
+        assert_eq!(tools.len(), MAX_TOOLS);
+        assert!(complaint.unwrap().starts_with("488 of its tools"));
         let wordy: Vec<Value> = (0..400)
             .map(|n| json!({"name":format!("t{n}"),"description":"é".repeat(9_000)}))
             .collect();
-        let catalogue = listed(&json!(wordy));
-        let bytes: usize = catalogue.tools().iter().map(|tool| tool.description.len()).sum();
-        assert!(bytes <= MAX_BYTES && catalogue.tools().len() > 100, "{bytes}");
-        assert!(catalogue.complaint().unwrap().contains("larger than"));
+        let (tools, complaint) = listed(&json!(wordy));
+        let bytes: usize = tools.iter().map(|tool| tool.description.len()).sum();
+        assert!(bytes <= MAX_BYTES && tools.len() > 100, "{bytes}");
+        assert!(complaint.unwrap().contains("larger than"));
     }
 
     #[test]
     fn pages_that_are_nonsense_list_nothing() {
         for page in [json!({}), json!({"tools":7,"nextCursor":""}), json!([])] {
             let mut catalogue = Catalogue::default();
-            assert_eq!(catalogue.add_page("s", &page, &HashSet::new()), None, "{page}");
-            assert!(catalogue.tools().is_empty());
+            assert_eq!(catalogue.add_page("s", &page), None, "{page}");
+            assert!(catalogue.finish(&mut HashSet::new()).0.is_empty());
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `Bash(git diff:*)` is a prefix of words, `Bash(git *)` a pattern, `Bash(make)` exact. `Read(…)` and `Edit(…)` take
 //! a path pattern, relative to the working directory, `//absolute`, or `~/home`, and cover every tool that reads or
-//! edits.
+//! edits. `mcp__server` and `mcp__server__*` are all tools of an MCP server, `mcp__server__tool` is one of them.
 
 use super::Call;
 use super::command::Subcommand;
@@ -58,12 +58,28 @@ impl Rule {
         self.specifier.is_none()
     }
 
-    pub(crate) fn names(&self, tool: &str) -> bool {
-        self.tool == tool
+    /// Whether it is about this tool, which may be one of an MCP server.
+    pub(crate) fn names(&self, tool: &str, server: Option<&str>) -> bool {
+        self.tool == tool || server.is_some_and(|server| self.names_server_tool(tool, server))
+    }
+
+    /// The server is compared as a whole: a rule for server `a` says nothing of a server called `a__b`.
+    fn names_server_tool(&self, tool: &str, server: &str) -> bool {
+        let prefix = format!("mcp__{}", mcp::sanitized(server));
+        if self.tool == prefix || self.tool == "mcp__*" {
+            return true;
+        }
+        let own = |name: &'_ str| -> Option<String> {
+            Some(name.strip_prefix(&prefix)?.strip_prefix("__")?.to_owned())
+        };
+        match (own(&self.tool), own(tool)) {
+            (Some(pattern), Some(tool)) => wildcard_matches(pattern.as_bytes(), tool.as_bytes()),
+            _ => false,
+        }
     }
 
     fn covers(&self, call: Call<'_>) -> bool {
-        self.tool == call.tool
+        self.names(call.tool, call.server)
             || self.specifier.is_some()
                 && match self.tool.as_str() {
                     "Edit" => call.kind == Kind::Edit,
@@ -208,6 +224,32 @@ mod tests {
             ["Read", "Bash(git a,b *)", "Edit"]
         );
         assert_eq!(split_rules(""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn rules_for_servers_cover_their_tools_and_no_others() {
+        for (rule, server, tool, expected) in [
+            ("mcp__calc", "calc", "mcp__calc__add", true),
+            ("mcp__calc__*", "calc", "mcp__calc__add", true),
+            ("mcp__calc__add", "calc", "mcp__calc__add", true),
+            ("mcp__calc__a*", "calc", "mcp__calc__add", true),
+            ("mcp__calc__s*", "calc", "mcp__calc__add", false),
+            ("mcp__calc__add", "calc", "mcp__calc__add_all", false),
+            ("mcp__my_calc", "my calc", "mcp__my_calc__add", true),
+            ("mcp__a", "a__b", "mcp__a__b__c", false),
+            ("mcp__a__*", "a__b", "mcp__a__b__c", false),
+            ("mcp__a__b", "a__b", "mcp__a__b__c", true),
+            ("mcp__*", "calc", "mcp__calc__add", true),
+            ("mcp__cal", "calc", "mcp__calc__add", false),
+            ("*", "calc", "mcp__calc__add", false),
+        ] {
+            assert_eq!(
+                Rule::parse(rule).names(tool, Some(server)),
+                expected,
+                "{rule} on {tool}"
+            );
+        }
+        assert!(!Rule::parse("mcp__*").names("Bash", None));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The end of a turn: the conversation left valid, the result frame, the records beside the chain.
 
-use super::calls::INTERRUPTED;
+use super::perform::{INTERRUPTED, Performed};
 use super::{Call, End, Turn};
 use crate::model::CallError;
 use crate::run::Signal;
@@ -80,7 +80,7 @@ impl Turn<'_> {
                 bad_input: None,
                 was_cut_off: false,
             };
-            self.answer(&call, super::calls::Performed::error(text)).await;
+            self.answer(&call, Performed::error(text)).await;
         }
     }
 

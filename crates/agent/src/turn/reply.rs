@@ -7,6 +7,8 @@ use super::{Call, Turn};
 use crate::model::{
     CallError, CallHeaders, Finished, Reply, Request, Retries, Step, ToolDefinition, cache_control,
 };
+use crate::servers::Address;
+use crate::session::Runner;
 use crate::transcript::Body;
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -52,11 +54,7 @@ pub(crate) async fn guarded<T>(
 impl Turn<'_> {
     /// Asks for the next reply, shows it, and puts it into the conversation.
     pub(crate) async fn ask_model(&mut self) -> Result<Answer, CallError> {
-        let tools: Vec<ToolDefinition> = self
-            .session
-            .listed_tools()
-            .map(|tool| tool.definition.clone())
-            .collect();
+        let tools = self.session.tool_definitions();
         let mut retries = self.retries();
         let mut superseded = Vec::new();
         loop {
@@ -216,9 +214,27 @@ impl Turn<'_> {
                 json!(std::mem::take(&mut attempt.superseded)),
             );
         }
+        if let Block::ToolUse { id, name, .. } = &finished.block
+            && let Some(meta) = self.server_tool_meta(id, name)
+        {
+            extra.insert("tool_use_meta".to_owned(), json!([meta]));
+        }
         self.send_assistant(message, uuid.clone(), attempt.request_id.clone(), extra)
             .await;
         attempt.shown.push(Shown { finished, uuid });
+    }
+
+    /// What a tool of an MCP server is called outside the model's view.
+    fn server_tool_meta(&self, id: &str, name: &str) -> Option<Value> {
+        match &self.session.tool(name)?.runner {
+            Runner::Server(Address { server, tool }) => Some(json!({
+                "id": id,
+                "display_name": tool,
+                "server_display_name": server,
+                "tool_name": tool,
+            })),
+            Runner::Toolbox => None,
+        }
     }
 
     pub(super) async fn send_assistant(

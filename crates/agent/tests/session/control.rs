@@ -29,9 +29,24 @@ async fn what_this_runtime_does_not_do_is_refused_by_name() {
             "hooks",
         ),
         (
-            json!({"subtype":"initialize","sdkMcpServers":["a"]}),
+            json!({"subtype":"initialize","mcpServers":{"own":{"type":"sdk"},"far":{"type":"http","url":"http://x"}}}),
             "unsupported_request",
-            "sdkMcpServers",
+            "the MCP server 'far' is of type 'http'",
+        ),
+        (
+            json!({"subtype":"initialize","sdkMcpServers":[""]}),
+            "invalid_request",
+            "not a name",
+        ),
+        (
+            json!({"subtype":"initialize","sdkMcpServers":"a"}),
+            "invalid_request",
+            "initialize",
+        ),
+        (
+            json!({"subtype":"mcp_message","server_name":"a","message":{}}),
+            "unsupported_request",
+            "mcp_message",
         ),
         (
             json!({"subtype":"levitate"}),

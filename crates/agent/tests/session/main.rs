@@ -12,6 +12,8 @@ mod control;
 mod errors;
 mod interrupts;
 mod permissions;
+mod reopen;
 mod resume;
+mod servers;
 mod tool_calls;
 mod toolbox;
