@@ -49,8 +49,8 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// The line that the next one follows.
     pub(crate) fn leaf(&self) -> Option<String> {
-        let ancestors = self.chain.iter().filter(|entry| !self.side.contains(&entry.uuid));
-        ancestors.last().map(|entry| entry.uuid.clone())
+        let mut ancestors = self.chain.iter().filter(|entry| !self.side.contains(&entry.uuid));
+        ancestors.next_back().map(|entry| entry.uuid.clone())
     }
 
     pub(crate) fn conversation(&self) -> Conversation {

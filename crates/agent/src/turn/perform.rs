@@ -7,6 +7,7 @@ use crate::servers;
 use crate::session::{Runner, Session, Tool};
 use agent_tools::{Outcome, misfit};
 use serde_json::{Value, json};
+use std::rc::Rc;
 use std::time::Duration;
 use stream_json::PermissionDenial;
 use tokio_util::sync::CancellationToken;
@@ -92,7 +93,7 @@ pub(super) async fn perform(
     token: CancellationToken,
 ) -> Performed {
     let performed = async {
-        let tool = checked(session, call)?;
+        let tool = checked(session, call).map_err(|reason| invalid(&reason))?;
         let permit = permitted(session, &tool, call, &token).await?;
         for earlier in &before {
             tokio::select! {
@@ -109,40 +110,39 @@ pub(super) async fn perform(
                 Permit::Judged => call.input.clone(),
             },
         };
-        fits(&tool, call, &input)?;
+        fits(&tool, call, &input).map_err(|reason| invalid(&reason))?;
         Ok(run(session, &tool, call, input, token).await)
     };
     performed.await.unwrap_or_else(|refused| refused)
 }
 
-/// The tool, if the call is one that can be carried out at all.
-fn checked(session: &Session, call: &Call) -> Result<std::rc::Rc<Tool>, Performed> {
+/// The tool, if the call is one that can be carried out at all; else what the model is told.
+fn checked(session: &Session, call: &Call) -> Result<Rc<Tool>, String> {
     if call.was_cut_off {
-        let text = "The reply reached the output token limit inside this call, so it was not run. \
-                    Make the call again, in smaller pieces.";
-        return Err(invalid(&format!("Error: {text}")));
+        return Err(
+            "Error: The reply reached the output token limit inside this call, so it was not run. \
+                    Make the call again, in smaller pieces."
+                .to_owned(),
+        );
     }
     let tool = session
         .tool(&call.name)
-        .ok_or_else(|| invalid(&format!("Error: No such tool available: {}", call.name)))?;
+        .ok_or_else(|| format!("Error: No such tool available: {}", call.name))?;
     if let Some(reason) = &call.bad_input {
-        return Err(invalid(&format!("InputValidationError: {}: {reason}", call.name)));
+        return Err(format!("InputValidationError: {}: {reason}", call.name));
     }
     fits(&tool, call, &call.input)?;
     Ok(tool)
 }
 
 /// The host may change an input, so it is held against the schema twice. Servers check what is theirs.
-fn fits(tool: &Tool, call: &Call, input: &Value) -> Result<(), Performed> {
+fn fits(tool: &Tool, call: &Call, input: &Value) -> Result<(), String> {
     let misfit = match &tool.runner {
         Runner::Toolbox => misfit(&call.name, &tool.definition.input_schema, input),
         Runner::Server(_) => (!input.is_object())
             .then(|| format!("InputValidationError: {}: the input must be an object", call.name)),
     };
-    match misfit {
-        Some(reason) => Err(invalid(&reason)),
-        None => Ok(()),
-    }
+    misfit.map_or(Ok(()), Err)
 }
 
 fn invalid(reason: &str) -> Performed {
