@@ -59,11 +59,7 @@ impl RequestError {
                 ConnectError::Proxy {
                     source: TunnelError::Refused { status, reason },
                     ..
-                } => Self::ProxyRefused {
-                    host,
-                    status,
-                    reason,
-                },
+                } => Self::ProxyRefused { host, status, reason },
                 ConnectError::Proxy {
                     proxy,
                     source: TunnelError::Broken { reason },
