@@ -3,7 +3,7 @@
 use crate::model::{CallError, CallHeaders, Reply, Step, ToolDefinition};
 use crate::session::Session;
 use crate::transcript::Body;
-use crate::turn::{Turn, guarded};
+use crate::turn::{Turn, guarded, wait_to_retry};
 use bytes::Bytes;
 use serde_json::json;
 use std::time::Instant;
@@ -82,7 +82,7 @@ impl Turn<'_> {
                         return Err(error);
                     }
                 }
-                Err(error) => self.wait_to_retry(&mut retries, error).await?,
+                Err(error) => wait_to_retry(self.session, &self.token, &mut retries, error).await?,
             }
         }
     }

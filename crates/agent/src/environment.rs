@@ -30,6 +30,12 @@ pub struct Environment {
     pub opus: String,
     pub sonnet: String,
     pub haiku: String,
+    /// For questions beside the conversation; the session's own model where none is named.
+    pub small_model: Option<String>,
+    /// As commands see them too.
+    pub http_proxy: String,
+    pub https_proxy: String,
+    pub no_proxy: String,
     /// From sending a request to the head of its answer.
     pub answer_timeout: Duration,
     /// How long a stream may be silent.
@@ -74,6 +80,7 @@ impl Environment {
         let truthy = |name: &str| {
             text(name).is_some_and(|value| matches!(value.as_str(), "1" | "true" | "yes" | "on"))
         };
+        let either = |lower: &str, upper: &str| text(lower).or_else(|| text(upper)).unwrap_or_default();
         let home = PathBuf::from(text("HOME").unwrap_or_else(|| "/".to_owned()));
         let credential = match (text("ANTHROPIC_API_KEY"), text("ANTHROPIC_AUTH_TOKEN")) {
             (_, Some(token)) => Credential::Bearer(token),
@@ -96,6 +103,10 @@ impl Environment {
             opus: text("ANTHROPIC_DEFAULT_OPUS_MODEL").unwrap_or_else(|| "claude-opus-5-5".to_owned()),
             sonnet: text("ANTHROPIC_DEFAULT_SONNET_MODEL").unwrap_or_else(|| "claude-sonnet-4-5".to_owned()),
             haiku: text("ANTHROPIC_DEFAULT_HAIKU_MODEL").unwrap_or_else(|| "claude-haiku-4-5".to_owned()),
+            small_model: text("ANTHROPIC_SMALL_FAST_MODEL"),
+            http_proxy: either("http_proxy", "HTTP_PROXY"),
+            https_proxy: either("https_proxy", "HTTPS_PROXY"),
+            no_proxy: either("no_proxy", "NO_PROXY"),
             answer_timeout: milliseconds("API_TIMEOUT_MS", 600_000),
             stream_idle_timeout: milliseconds("CLAUDE_STREAM_IDLE_TIMEOUT_MS", 300_000),
             max_retries: number("CLAUDE_CODE_MAX_RETRIES").unwrap_or(10).min(15) as u32,

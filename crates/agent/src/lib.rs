@@ -6,6 +6,7 @@
 
 mod account;
 mod arguments;
+mod aside;
 mod clock;
 mod commands;
 mod compaction;
@@ -27,6 +28,7 @@ mod start;
 mod tools;
 mod transcript;
 mod turn;
+mod web;
 
 pub use arguments::{ArgumentError, Arguments};
 pub use environment::Environment;

@@ -14,6 +14,7 @@ pub(crate) use rule::{Rule, split_rules};
 use agent_tools::Kind;
 use serde_json::Value;
 use stream_json::{PermissionRule, PermissionUpdate};
+use web_fetch::Target;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Mode {
@@ -79,12 +80,19 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     /// The file a file tool works on, or the directory a search starts in. What others call a path is not known.
     pub(crate) fn path(&self) -> Option<&str> {
-        if self.server.is_some() {
+        if self.server.is_some() || self.kind == Kind::Network {
             return None;
         }
         ["file_path", "notebook_path", "path"]
             .iter()
             .find_map(|key| self.input.get(key)?.as_str())
+    }
+
+    /// The host that a page is fetched from.
+    pub(crate) fn domain(&self) -> Option<String> {
+        let is_fetch = self.tool == "WebFetch" && self.server.is_none();
+        let url = is_fetch.then(|| self.input.get("url")?.as_str()).flatten()?;
+        Some(Target::parse(url).ok()?.host())
     }
 
     pub(crate) fn command(&self) -> Option<&str> {
@@ -153,10 +161,12 @@ impl Permissions {
         match self.mode {
             Mode::BypassPermissions => Some(Decision::Allow),
             Mode::AcceptEdits if self.is_edit_inside(call) => Some(Decision::Allow),
-            Mode::Plan if call.kind != Kind::Read && !self.harmless(call) => Some(Decision::Deny {
-                message: format!("{} cannot be used in plan mode, which only reads.", call.tool),
-                reason_type: "mode",
-            }),
+            Mode::Plan if !matches!(call.kind, Kind::Read | Kind::Network) && !self.harmless(call) => {
+                Some(Decision::Deny {
+                    message: format!("{} cannot be used in plan mode, which only reads.", call.tool),
+                    reason_type: "mode",
+                })
+            }
             _ => None,
         }
     }
@@ -171,7 +181,7 @@ impl Permissions {
                     command.edits_only_inside(&self.directories) || command.is_harmless(&self.directories)
                 })
             }),
-            Kind::Read => false,
+            Kind::Read | Kind::Network => false,
         }
     }
 
@@ -192,7 +202,7 @@ impl Permissions {
     fn harmless(&self, call: Call<'_>) -> bool {
         match call.kind {
             Kind::Read => call.path().is_none_or(|path| self.directories.contain(path)),
-            Kind::Edit => false,
+            Kind::Edit | Kind::Network => false,
             Kind::Execute => match call.command() {
                 Some(command) => split(command).is_some_and(|commands| {
                     commands
@@ -256,7 +266,10 @@ impl Permissions {
         }
         let rule = PermissionRule {
             tool_name: call.tool.to_owned(),
-            rule_content: call.command().or_else(|| call.path()).map(str::to_owned),
+            rule_content: match call.domain() {
+                Some(domain) => Some(format!("domain:{domain}")),
+                None => call.command().or_else(|| call.path()).map(str::to_owned),
+            },
         };
         vec![PermissionUpdate {
             rules: Some(vec![rule]),
@@ -289,6 +302,8 @@ mod tests {
     fn decide(permissions: &Permissions, tool: &str, argument: &str) -> &'static str {
         let (kind, input) = match tool {
             "Bash" => (Kind::Execute, json!({"command": argument})),
+            "WebFetch" => (Kind::Network, json!({"url": argument, "prompt": "p"})),
+            "WebSearch" => (Kind::Network, json!({"query": argument})),
             "Read" | "Grep" => (Kind::Read, json!({"file_path": argument})),
             _ => (Kind::Edit, json!({"file_path": argument})),
         };
@@ -328,6 +343,12 @@ mod tests {
             (Mode::Plan, "Write", "/w/a", "deny"),
             (Mode::Plan, "Bash", "ls", "allow"),
             (Mode::Plan, "Bash", "make", "deny"),
+            (Mode::Plan, "WebFetch", "https://a.com", "ask"),
+            (Mode::Default, "WebFetch", "https://a.com", "ask"),
+            (Mode::Default, "WebSearch", "rust", "ask"),
+            (Mode::AcceptEdits, "WebFetch", "https://a.com", "ask"),
+            (Mode::BypassPermissions, "WebSearch", "rust", "allow"),
+            (Mode::DontAsk, "WebSearch", "rust", "deny"),
             (Mode::DontAsk, "Bash", "make", "deny"),
             (Mode::DontAsk, "Bash", "ls", "allow"),
         ] {
@@ -392,6 +413,42 @@ mod tests {
         ] {
             assert_eq!(decide(&git, tool, argument), expected, "{tool} {argument}");
         }
+    }
+
+    #[test]
+    fn rules_for_pages_are_about_their_host() {
+        let rules = permissions(
+            Mode::Default,
+            &["WebFetch(domain:bad.com)", "WebFetch(domain:*.bad.com)"],
+            &[],
+            &[
+                "WebFetch(domain:good.com)",
+                "WebFetch(domain:*.docs.org)",
+                "WebFetch(https://x.com)",
+            ],
+        );
+        for (url, expected) in [
+            ("https://good.com/a", "allow"),
+            ("http://GOOD.com./a", "allow"),
+            ("https://www.good.com/", "ask"),
+            ("https://good.com.evil.net/", "ask"),
+            ("https://user@good.com/", "ask"),
+            ("https://good.com@evil.net/", "ask"),
+            ("https://a.b.docs.org/", "allow"),
+            ("https://docs.org/", "ask"),
+            ("https://evildocs.org/", "ask"),
+            ("https://x.com", "ask"),
+            ("https://bad.com/", "deny"),
+            ("https://BAD.com.:443/", "deny"),
+            ("https://a.bad.com/", "deny"),
+            ("https://notbad.com/", "ask"),
+            ("good.com", "ask"),
+        ] {
+            assert_eq!(decide(&rules, "WebFetch", url), expected, "{url}");
+        }
+        let all = permissions(Mode::Default, &["WebFetch(domain:*)"], &[], &["WebSearch"]);
+        assert_eq!(decide(&all, "WebFetch", "https://a.com"), "deny");
+        assert_eq!(decide(&all, "WebSearch", "rust"), "allow");
     }
 
     #[test]

@@ -8,9 +8,10 @@ use crate::questions::Questions;
 use crate::run::Signal;
 use crate::servers::{Address, Servers};
 use crate::tools::Tools;
+use crate::web::WebTool;
 use agent_tools::{Concurrency, Kind};
 use domain::{Cost, PriceTable};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -64,6 +65,7 @@ pub(crate) enum Runner {
     Toolbox,
     /// A server in the host.
     Server(Address),
+    Web(WebTool),
 }
 
 impl Tool {
@@ -71,7 +73,7 @@ impl Tool {
     pub(crate) fn server(&self) -> Option<&str> {
         match &self.runner {
             Runner::Server(address) => Some(&address.server),
-            Runner::Toolbox => None,
+            Runner::Toolbox | Runner::Web(_) => None,
         }
     }
 }
@@ -85,6 +87,8 @@ pub(crate) struct Session {
     /// Those of the base set; deny rules are applied when they are listed.
     pub(crate) base_tools: Vec<Rc<Tool>>,
     pub(crate) servers: Servers,
+    /// Made for the first page.
+    pub(crate) fetcher: OnceCell<Result<web_fetch::Fetcher, outbound::BadProxy>>,
     pub(crate) live: RefCell<Live>,
     pub(crate) output: Output,
     /// Told of whenever permissions change, so that open questions are judged again.

@@ -15,6 +15,7 @@ use crate::settings::{self, SettingsError};
 use crate::tools::Tools;
 use crate::transcript::{self, Body, Loaded, ResumeError, Stamp, Transcript, project_directory};
 use crate::turn::{Call, Work};
+use crate::web;
 use agent_tools::Toolbox;
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
@@ -134,6 +135,7 @@ pub(crate) fn start(setup: Setup) -> Result<Started, StartError> {
     servers.declare(&arguments.mcp_servers)?;
     let session = Session {
         servers,
+        fetcher: std::cell::OnceCell::new(),
         base_tools: base_tools(&arguments.tools, tools.as_ref()),
         client: Client::new(&environment, &arguments.betas)?,
         options: options(arguments, may_bypass),
@@ -220,12 +222,8 @@ fn toolbox(
 }
 
 fn base_tools(set: &ToolSet, tools: &dyn Tools) -> Vec<Rc<Tool>> {
-    let mut definitions = tools.definitions();
-    if let ToolSet::Named(names) = set {
-        // Names of tools that only the official command line has are left out, as they are of every model call.
-        definitions.retain(|definition| names.iter().any(|name| name == definition.name));
-    }
-    definitions
+    let mut tools: Vec<Tool> = tools
+        .definitions()
         .into_iter()
         .map(|definition| Tool {
             runner: Runner::Toolbox,
@@ -237,8 +235,13 @@ fn base_tools(set: &ToolSet, tools: &dyn Tools) -> Vec<Rc<Tool>> {
                 input_schema: definition.input_schema,
             },
         })
-        .map(Rc::new)
-        .collect()
+        .chain(web::tools())
+        .collect();
+    if let ToolSet::Named(names) = set {
+        // Names of tools that only the official command line has are left out, as they are of every model call.
+        tools.retain(|tool| names.contains(&tool.definition.name));
+    }
+    tools.into_iter().map(Rc::new).collect()
 }
 
 fn origin(

@@ -18,7 +18,8 @@ mod perform;
 mod reply;
 
 pub(crate) use calls::Call;
-pub(crate) use reply::guarded;
+pub(crate) use perform::Performed;
+pub(crate) use reply::{guarded, wait_to_retry};
 
 use crate::account::Account;
 use crate::conversation::Conversation;
@@ -187,11 +188,12 @@ impl<'a> Turn<'a> {
     }
 
     async fn converse(&mut self) -> End {
-        if let Some(end) = self.refuse_by_budget() {
-            return end;
-        }
         let mut continuations = 0;
         loop {
+            // Calls may have asked the model as well, and spent.
+            if let Some(end) = self.refuse_by_budget() {
+                return end;
+            }
             self.fold_inbox().await;
             if let Err(end) = self.make_room().await {
                 return end;

@@ -77,7 +77,7 @@ impl Connector {
         let proxy = self.proxies.of(&uri).cloned();
         match (uri.scheme_str(), proxy) {
             (Some("http"), None) => Ok(Stream::new(MaybeHttpsStream::Http(self.tcp(uri).await?))),
-            (Some("http"), Some(proxy)) => Ok(Stream::forwarded(self.to_proxy(proxy).await?)),
+            (Some("http"), Some(proxy)) => Ok(Stream::forwarded(self.reach(proxy).await?)),
             (Some("https"), proxy) => {
                 let tls = self.tls_config().await?;
                 let tcp = match proxy {
@@ -102,7 +102,7 @@ impl Connector {
             })
     }
 
-    async fn to_proxy(&mut self, proxy: Uri) -> Result<TokioIo<TcpStream>, ConnectError> {
+    async fn reach(&mut self, proxy: Uri) -> Result<TokioIo<TcpStream>, ConnectError> {
         let name = authority(&proxy);
         self.tcp(proxy).await.map_err(|error| {
             let reason = match &error {
@@ -123,7 +123,7 @@ impl Connector {
         port: Option<u16>,
     ) -> Result<TokioIo<TcpStream>, ConnectError> {
         let name = authority(&proxy);
-        let stream = self.to_proxy(proxy).await?;
+        let stream = self.reach(proxy).await?;
         let target = format!("{host}:{}", port.unwrap_or(443));
         tunnel(stream, &target)
             .await

@@ -272,16 +272,15 @@ async fn serve_as_proxy(mut stream: TcpStream, answer: Option<&'static [u8]>, lo
         .to_owned();
     let target = line.split(' ').nth(1).unwrap().to_owned();
     log.lock().unwrap().push(line);
-    match answer {
-        Some(answer) => stream.write_all(answer).await.unwrap(),
-        None => {
-            let mut upstream = TcpStream::connect(target).await.unwrap();
-            stream
-                .write_all(b"HTTP/1.1 200 Established\r\n\r\n")
-                .await
-                .unwrap();
-            let _ = tokio::io::copy_bidirectional(&mut stream, &mut upstream).await;
-        }
+    if let Some(answer) = answer {
+        stream.write_all(answer).await.unwrap();
+    } else {
+        let mut upstream = TcpStream::connect(target).await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 Established\r\n\r\n")
+            .await
+            .unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut stream, &mut upstream).await;
     }
 }
 

@@ -62,7 +62,7 @@ mod tests {
     async fn a_page_is_kept_for_a_quarter_of_an_hour() {
         let mut cache = Cache::default();
         cache.put("a", &page(1));
-        tokio::time::advance(LIFETIME - Duration::from_secs(1)).await;
+        tokio::time::advance(LIFETIME.checked_sub(Duration::from_secs(1)).unwrap()).await;
         assert!(cache.get("a").is_some());
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(cache.get("a").is_none() && cache.pages.is_empty());

@@ -1,5 +1,5 @@
 //! Pages from servers on loopback: what honest ones hold, and what hostile ones do.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -245,7 +245,7 @@ async fn what_is_no_text_or_no_page_is_refused_in_words() {
 async fn bodies_that_do_not_end_or_grow_are_cut_off() {
     let chunked =
         b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
-    let piece = [b"10000\r\n".as_slice(), &[b'x'; 0x10000], b"\r\n"].concat();
+    let piece = [b"10000\r\n".as_slice(), &vec![b'x'; 0x10000], b"\r\n"].concat();
     let bomb = gzip(&vec![b'y'; 40 << 20]);
     let head = answer(
         "200 OK",

@@ -2,7 +2,7 @@
 //!
 //! `Bash(git diff:*)` is a prefix of words, `Bash(git *)` a pattern, `Bash(make)` exact. `Read(…)` and `Edit(…)` take
 //! a path pattern, relative to the working directory, `//absolute`, or `~/home`, and cover every tool that reads or
-//! edits. `mcp__server` and `mcp__server__*` are all tools of an MCP server, `mcp__server__tool` is one of them.
+//! edits. `WebFetch(domain:example.com)` is about a host. `mcp__server` and `mcp__server__*` are all tools of an MCP server, `mcp__server__tool` is one of them.
 
 use super::Call;
 use super::command::Subcommand;
@@ -96,6 +96,9 @@ impl Rule {
         let Some(specifier) = &self.specifier else {
             return true;
         };
+        if call.tool == "WebFetch" {
+            return domain_matches(specifier, call);
+        }
         if let Some(command) = call.command() {
             return command_matches(specifier, command.trim())
                 || Subcommand::every_in(command)
@@ -116,6 +119,9 @@ impl Rule {
         let Some(specifier) = &self.specifier else {
             return true;
         };
+        if call.tool == "WebFetch" {
+            return domain_matches(specifier, call);
+        }
         if let Some(command) = call.command() {
             return command.trim() == specifier;
         }
@@ -142,6 +148,19 @@ impl fmt::Display for Rule {
             None => formatter.write_str(&self.tool),
         }
     }
+}
+
+/// `domain:example.com` is that host alone, `domain:*.example.com` all below it, `domain:*` all.
+fn domain_matches(specifier: &str, call: Call<'_>) -> bool {
+    let Some(pattern) = specifier.strip_prefix("domain:") else {
+        return false;
+    };
+    let pattern = pattern.trim().trim_end_matches('.').to_ascii_lowercase();
+    call.domain()
+        .is_some_and(|domain| match pattern.strip_prefix('*') {
+            Some(below) => domain.ends_with(below) && domain.len() > below.len(),
+            None => domain == pattern,
+        })
 }
 
 fn command_matches(specifier: &str, command: &str) -> bool {

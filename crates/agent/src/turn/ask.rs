@@ -3,7 +3,7 @@
 //! While a question is open, an answer to another one, or a new mode, may decide it: then it is withdrawn.
 
 use super::Call;
-use super::perform::{INTERRUPTED, Performed, judge};
+use super::perform::{Performed, judge};
 use crate::permissions::{self, Decision};
 use crate::session::Session;
 use serde_json::{Value, json};
@@ -76,7 +76,7 @@ pub(super) async fn ask_host(
         session.state("running").await;
     }
     match settled {
-        Settled::Interrupted => Err(Performed::error(INTERRUPTED)),
+        Settled::Interrupted => Err(Performed::interrupted()),
         Settled::Answered(Some(answer)) => apply(session, call, answer).await,
         Settled::Answered(None) => {
             let message = "The host closed its input before it answered the permission request.".to_owned();
@@ -106,11 +106,11 @@ fn question(
     (reason, reason_type): (String, &str),
 ) -> Frame {
     let mut extra = Extra::new();
-    if let Some(description) = call
-        .input
-        .get("description")
-        .filter(|description| description.is_string())
-    {
+    // What a person needs to see first of the call.
+    let described = ["description", "url", "query"]
+        .iter()
+        .find_map(|key| call.input.get(key).filter(|value| value.is_string()));
+    if let Some(description) = described.filter(|_| judged.server.is_none()) {
         extra.insert("description".to_owned(), description.clone());
     }
     if let Some(path) = judged.path() {

@@ -8,6 +8,7 @@
 
 use super::perform::{Performed, perform};
 use super::{End, Turn};
+use crate::aside::Spending;
 use crate::session::{Runner, Session};
 use crate::transcript::Body;
 use agent_tools::Concurrency;
@@ -77,6 +78,15 @@ impl Turn<'_> {
     /// Writes a result down, shows it, and puts it into the conversation.
     pub(super) async fn answer(&mut self, call: &Call, performed: Performed) {
         self.denials.extend(performed.denial);
+        for Spending {
+            model,
+            usage,
+            api_time,
+        } in performed.spent
+        {
+            self.work.account.book(&model, &usage);
+            self.work.account.api_time += api_time;
+        }
         let block = Block::tool_result(call.id.clone(), performed.content, performed.is_error);
         let content = Content::Blocks(vec![block.clone()]);
         let uuid = self.work.transcript.append(Body::User {
@@ -102,7 +112,7 @@ fn place(session: &Session, call: &Call) -> Place {
     match session.tool(&call.name) {
         None => Place::Beside,
         Some(tool) => match (&tool.runner, tool.concurrency) {
-            (Runner::Server(_), _) => Place::Elsewhere,
+            (Runner::Server(_) | Runner::Web(_), _) => Place::Elsewhere,
             (Runner::Toolbox, Concurrency::Safe) => Place::Beside,
             (Runner::Toolbox, Concurrency::Exclusive) => Place::Alone,
         },

@@ -2,9 +2,11 @@
 
 use super::Call;
 use super::ask::{ask_host, deny};
+use crate::aside::Spending;
 use crate::permissions::{self, Decision};
 use crate::servers;
 use crate::session::{Runner, Session, Tool};
+use crate::web;
 use agent_tools::{Outcome, misfit};
 use serde_json::{Value, json};
 use std::rc::Rc;
@@ -19,13 +21,15 @@ pub(super) const INTERRUPTED: &str = "[Request interrupted by user for tool use]
 
 /// What came of a call.
 #[derive(Debug)]
-pub(super) struct Performed {
+pub(crate) struct Performed {
     pub(super) content: Value,
     pub(super) is_error: bool,
     pub(super) result: Value,
     pub(super) denial: Option<PermissionDenial>,
     /// The host wants the turn to stop.
     pub(super) stops: bool,
+    /// Calls of the model that it took.
+    pub(super) spent: Vec<Spending>,
 }
 
 /// How a call came to be permitted.
@@ -37,7 +41,7 @@ enum Permit {
 }
 
 impl Performed {
-    pub(super) fn error(text: impl Into<String>) -> Self {
+    pub(crate) fn error(text: impl Into<String>) -> Self {
         let text = text.into();
         let result = json!(format!("Error: {text}"));
         Self {
@@ -46,7 +50,27 @@ impl Performed {
             result,
             denial: None,
             stops: false,
+            spent: Vec::new(),
         }
+    }
+
+    pub(crate) fn interrupted() -> Self {
+        Self::error(INTERRUPTED)
+    }
+
+    pub(crate) fn text(text: impl Into<String>, result: Value) -> Self {
+        Self {
+            content: Value::String(text.into()),
+            is_error: false,
+            result,
+            denial: None,
+            stops: false,
+            spent: Vec::new(),
+        }
+    }
+
+    pub(crate) fn having_spent(self, spent: Vec<Spending>) -> Self {
+        Self { spent, ..self }
     }
 
     pub(super) fn denied(call: &Call, message: String, stops: bool) -> Self {
@@ -69,6 +93,7 @@ impl Performed {
             result: outcome.result,
             denial: None,
             stops: false,
+            spent: Vec::new(),
         }
     }
 
@@ -98,7 +123,7 @@ pub(super) async fn perform(
         for earlier in &before {
             tokio::select! {
                 biased;
-                () = token.cancelled() => return Err(Performed::error(INTERRUPTED)),
+                () = token.cancelled() => return Err(Performed::interrupted()),
                 () = earlier.cancelled() => {}
             }
         }
@@ -138,7 +163,7 @@ fn checked(session: &Session, call: &Call) -> Result<Rc<Tool>, String> {
 /// The host may change an input, so it is held against the schema twice. Servers check what is theirs.
 fn fits(tool: &Tool, call: &Call, input: &Value) -> Result<(), String> {
     let misfit = match &tool.runner {
-        Runner::Toolbox => misfit(&call.name, &tool.definition.input_schema, input),
+        Runner::Toolbox | Runner::Web(_) => misfit(&call.name, &tool.definition.input_schema, input),
         Runner::Server(_) => (!input.is_object())
             .then(|| format!("InputValidationError: {}: the input must be an object", call.name)),
     };
@@ -158,9 +183,10 @@ async fn run(
 ) -> Performed {
     match &tool.runner {
         Runner::Toolbox => on_this_machine(session, call, input, token).await,
+        Runner::Web(tool) => web::call(session, *tool, input, &token).await,
         Runner::Server(address) => {
             let outcome = servers::call(session, address, &call.id, &input, &token).await;
-            outcome.map_or_else(|| Performed::error(INTERRUPTED), Performed::of)
+            outcome.map_or_else(Performed::interrupted, Performed::of)
         }
     }
 }
@@ -179,7 +205,7 @@ async fn on_this_machine(
     tokio::select! {
         biased;
         outcome = outcome => Performed::of_toolbox(outcome),
-        () = overdue => Performed::error(INTERRUPTED),
+        () = overdue => Performed::interrupted(),
     }
 }
 
@@ -200,7 +226,7 @@ async fn permitted(
     token: &CancellationToken,
 ) -> Result<Permit, Performed> {
     if token.is_cancelled() {
-        return Err(Performed::error(INTERRUPTED));
+        return Err(Performed::interrupted());
     }
     let judged = permissions::Call {
         tool: &call.name,

@@ -20,7 +20,10 @@ async fn a_prompt_is_answered_and_the_process_ends_with_its_input() {
         (init["subtype"].as_str(), init["model"].as_str()),
         (Some("init"), Some("claude-haiku-4-5"))
     );
-    assert_eq!(init["tools"], json!(["Bash", "Read", "Write"]));
+    assert_eq!(
+        init["tools"],
+        json!(["Bash", "Read", "Write", "WebFetch", "WebSearch"])
+    );
     let result = result(&frames);
     assert_eq!(result["result"], "hello");
     assert_eq!(

@@ -14,7 +14,10 @@ async fn initialize_is_answered_and_its_prompt_and_denials_count() {
     assert_eq!(answer["response"]["commands"][0]["name"], "compact");
     host.prompt("hi").await;
     let frames = host.until_result().await;
-    assert_eq!(frames[0]["tools"], json!(["Bash", "Read"]));
+    assert_eq!(
+        frames[0]["tools"],
+        json!(["Bash", "Read", "WebFetch", "WebSearch"])
+    );
     assert_eq!(server.asked()[0].body["system"][1]["text"], "Speak Latin.");
 }
 

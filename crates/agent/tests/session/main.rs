@@ -17,3 +17,4 @@ mod resume;
 mod servers;
 mod tool_calls;
 mod toolbox;
+mod web;

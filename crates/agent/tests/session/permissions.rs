@@ -176,6 +176,76 @@ async fn all_questions_of_a_reply_are_open_at_once_and_calls_run_in_their_order(
 }
 
 #[tokio::test]
+async fn rules_that_ask_win_over_a_mode_that_allows_everything() {
+    let inputs = [
+        ("Bash", json!({"command":"echo hi"})),
+        ("Read", json!({"file_path":"a"})),
+        ("Write", json!({"file_path":"a","content":"x"})),
+        ("Edit", json!({"file_path":"a","old_string":"x","new_string":"y"})),
+        ("Glob", json!({"pattern":"*"})),
+        ("Grep", json!({"pattern":"x"})),
+        ("WebFetch", json!({"url":"http://127.0.0.1:1/","prompt":"p"})),
+        ("WebSearch", json!({"query":"rust"})),
+        ("mcp__my_calc__add", json!({})),
+    ];
+    let all: Vec<&str> = inputs.iter().map(|(name, _)| *name).collect();
+    let by_server: Vec<&str> = all[..8].iter().copied().chain(["mcp__my_calc"]).collect();
+    for rules in [all, by_server] {
+        let settings = json!({"permissions":{"ask":rules,"allow":rules}}).to_string();
+        let config = json!({"mcpServers":{"my calc":{"type":"sdk"}}}).to_string();
+        let blocks: Vec<Value> = inputs
+            .iter()
+            .map(|(name, input)| call(&format!("t-{name}"), name, input.clone()))
+            .collect();
+        let (place, server) = (
+            Place::new(),
+            Server::start(vec![calls(&blocks), said("done")]).await,
+        );
+        let mut host = start_with(
+            &place,
+            &server,
+            &Options {
+                arguments: &[
+                    "--permission-prompt-tool",
+                    "stdio",
+                    "--permission-mode",
+                    "bypassPermissions",
+                    "--settings",
+                    &settings,
+                    "--mcp-config",
+                    &config,
+                ],
+                environment: &[],
+                real_tools: true,
+            },
+        );
+        host.prompt("go").await;
+        for result in [json!({}), json!({}), json!({"tools":[{"name":"add"}]})] {
+            let question = asked(&mut host).await;
+            let message = &question["request"]["message"];
+            let response = json!({"jsonrpc":"2.0","id":message["id"],"result":result});
+            answer(&mut host, &question, json!({"mcp_response":response})).await;
+        }
+        for (name, _) in &inputs {
+            let question = asked(&mut host).await;
+            let request = &question["request"];
+            assert_eq!(
+                (request["subtype"].as_str(), request["tool_name"].as_str()),
+                (Some("can_use_tool"), Some(*name))
+            );
+            assert_eq!(request["decision_reason_type"], "rule", "{name}");
+            answer(&mut host, &question, json!({"behavior":"deny","message":"no"})).await;
+        }
+        let frames = host.until_result().await;
+        assert_eq!(
+            result(&frames)["permission_denials"].as_array().unwrap().len(),
+            inputs.len()
+        );
+        assert!(!place.work().join("a").exists());
+    }
+}
+
+#[tokio::test]
 async fn a_new_mode_decides_what_is_still_open() {
     let (_place, _server, mut host) = start_asking(&["make a", "make b"]).await;
     asked(&mut host).await;
