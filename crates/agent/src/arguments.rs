@@ -6,9 +6,9 @@
 mod mcp_config;
 mod table;
 
-use crate::permissions::{Mode, split_rules};
 use domain::Cost;
 pub(crate) use mcp_config::{Foreign, names as mcp_server_names};
+use permissions::{Mode, split_rules};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use table::{Flag, Takes, find};
@@ -291,10 +291,7 @@ impl Arguments {
                 self.session_id = Some(value);
             }
             Flag::Fork => self.forks = true,
-            Flag::RunToolUses => {
-                let ids = value.split(',').map(str::trim).filter(|id| !id.is_empty());
-                self.run_tool_uses = Some(ids.map(str::to_owned).collect());
-            }
+            Flag::RunToolUses => self.run_tool_uses = Some(ids(&value)),
             Flag::McpConfig => self.mcp_servers.extend(mcp_servers(option, &value)?),
             Flag::ResumeAt => self.resume_at = Some(value),
             Flag::DropTurn => self.drop_turn = Some(value),
@@ -308,6 +305,11 @@ impl Arguments {
         }
         Ok(())
     }
+}
+
+fn ids(value: &str) -> Vec<String> {
+    let ids = value.split(',').map(str::trim).filter(|id| !id.is_empty());
+    ids.map(str::to_owned).collect()
 }
 
 /// The servers in the option's JSON, or in the file it names.

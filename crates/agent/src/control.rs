@@ -4,8 +4,8 @@ use crate::arguments::mcp_server_names;
 use crate::commands::{self, NAMES};
 use crate::compaction::context_usage;
 use crate::model::Thinking;
-use crate::permissions::{Mode, Rule};
 use crate::session::{PROTOCOL_VERSION, Session};
+use permissions::{Mode, Rule};
 use serde_json::{Value, json};
 use stream_json::{
     Answer, ControlRequest, ControlResponse, Extra, Frame, Init, Initialize, Request, SystemEvent,

@@ -15,7 +15,6 @@ mod conversation;
 mod environment;
 mod model;
 mod output;
-mod permissions;
 mod process;
 mod prompt;
 mod questions;

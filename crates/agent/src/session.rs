@@ -3,7 +3,6 @@
 use crate::environment::{Environment, StateFrames};
 use crate::model::{Client, Thinking, ToolDefinition};
 use crate::output::Output;
-use crate::permissions::Permissions;
 use crate::questions::Questions;
 use crate::run::Signal;
 use crate::servers::{Address, Servers};
@@ -11,6 +10,7 @@ use crate::tools::Tools;
 use crate::web::WebTool;
 use agent_tools::{Concurrency, Kind};
 use domain::{Cost, PriceTable};
+use permissions::Permissions;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;

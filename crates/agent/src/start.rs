@@ -6,17 +6,17 @@ use crate::conversation::{Conversation, interrupted_result};
 use crate::environment::Environment;
 use crate::model::{BadHeader, Client, Thinking, ToolDefinition};
 use crate::output::{self, Lines};
-use crate::permissions::Mode;
 use crate::prompt;
 use crate::reopen::{self, ReopenError};
 use crate::servers::{DeclareError, Servers};
 use crate::session::{Live, Options, PROTOCOL_VERSION, Runner, Session, Tool};
-use crate::settings::{self, SettingsError};
+use crate::settings::{self, Settings, SettingsError};
 use crate::tools::Tools;
 use crate::transcript::{self, Body, Loaded, ResumeError, Stamp, Transcript, project_directory};
 use crate::turn::{Call, Work};
 use crate::web;
 use agent_tools::Toolbox;
+use permissions::Mode;
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
@@ -92,19 +92,7 @@ pub(crate) fn start(setup: Setup) -> Result<Started, StartError> {
     let arguments = &arguments;
     let settings = settings::read(arguments, &environment, &cwd)?;
     let permissions = settings::permissions(arguments, &settings, &cwd);
-    if permissions.mode == Mode::BypassPermissions
-        && rustix::process::geteuid().is_root()
-        && !environment.is_sandbox
-    {
-        return Err(StartError::BypassAsRoot);
-    }
-    if let Some(path) = arguments
-        .additional_directories
-        .iter()
-        .find(|path| !cwd.join(path).is_dir())
-    {
-        return Err(StartError::NoDirectory { path: path.clone() });
-    }
+    check(arguments, &environment, permissions.mode, &cwd)?;
     let project = project_directory(
         &environment.config_directory,
         environment.project_directory_name.as_deref(),
@@ -115,13 +103,7 @@ pub(crate) fn start(setup: Setup) -> Result<Started, StartError> {
         Box::new(toolbox(arguments, &environment, &cwd, &project, &origin.id)) as Box<dyn Tools>
     });
     tools.note_files_read(files_read(&origin.conversation));
-    let named = arguments
-        .model
-        .clone()
-        .or_else(|| environment.model.clone())
-        .or_else(|| settings.iter().rev().find_map(|settings| settings.model.clone()))
-        .unwrap_or_else(|| "default".to_owned());
-    let model = environment.resolve_model(&named);
+    let model = model(arguments, &environment, &settings);
     let (output, lines) = output::channel(origin.id.clone());
     let live = Live {
         default_model: model.clone(),
@@ -172,6 +154,31 @@ pub(crate) fn start(setup: Setup) -> Result<Started, StartError> {
         lines,
         reopened: origin.reopened,
     })
+}
+
+fn check(arguments: &Arguments, environment: &Environment, mode: Mode, cwd: &Path) -> Result<(), StartError> {
+    let is_root = rustix::process::geteuid().is_root();
+    if mode == Mode::BypassPermissions && is_root && !environment.is_sandbox {
+        return Err(StartError::BypassAsRoot);
+    }
+    match arguments
+        .additional_directories
+        .iter()
+        .find(|path| !cwd.join(path).is_dir())
+    {
+        Some(path) => Err(StartError::NoDirectory { path: path.clone() }),
+        None => Ok(()),
+    }
+}
+
+fn model(arguments: &Arguments, environment: &Environment, settings: &[Settings]) -> String {
+    let named = arguments
+        .model
+        .clone()
+        .or_else(|| environment.model.clone())
+        .or_else(|| settings.iter().rev().find_map(|settings| settings.model.clone()))
+        .unwrap_or_else(|| "default".to_owned());
+    environment.resolve_model(&named)
 }
 
 fn options(arguments: &Arguments, may_bypass: bool) -> Options {
@@ -284,13 +291,7 @@ fn origin(
         return Err(StartError::IdNeedsFork);
     }
     let source = transcript::find(project, name)?;
-    let mut loaded = transcript::load(&source)?;
-    if let Some(uuid) = &arguments.resume_at {
-        loaded.cut(uuid, true)?;
-    }
-    if let Some(uuid) = &arguments.drop_turn {
-        loaded.cut(uuid, false)?;
-    }
+    let loaded = load(&source, arguments)?;
     let id = match (arguments.forks, &loaded.session_id) {
         (false, Some(id)) => id.clone(),
         _ => arguments
@@ -324,6 +325,17 @@ fn origin(
         transcript,
         reopened,
     })
+}
+
+fn load(source: &Path, arguments: &Arguments) -> Result<Loaded, ResumeError> {
+    let mut loaded = transcript::load(source)?;
+    if let Some(uuid) = &arguments.resume_at {
+        loaded.cut(uuid, true)?;
+    }
+    if let Some(uuid) = &arguments.drop_turn {
+        loaded.cut(uuid, false)?;
+    }
+    Ok(loaded)
 }
 
 fn same_file(one: &Path, other: &Path) -> bool {

@@ -4,8 +4,8 @@
 
 use super::Call;
 use super::perform::{Performed, judge};
-use crate::permissions::{self, Decision};
 use crate::session::Session;
+use permissions::Decision;
 use serde_json::{Value, json};
 use stream_json::{
     Answer, CanUseTool, CancelRequest, ControlRequest, Extra, Frame, PermissionAnswer, Request, SystemEvent,

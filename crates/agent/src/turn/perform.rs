@@ -3,11 +3,11 @@
 use super::Call;
 use super::ask::{ask_host, deny};
 use crate::aside::Spending;
-use crate::permissions::{self, Decision};
 use crate::servers;
 use crate::session::{Runner, Session, Tool};
 use crate::web;
 use agent_tools::{Outcome, misfit};
+use permissions::Decision;
 use serde_json::{Value, json};
 use std::rc::Rc;
 use std::time::Duration;

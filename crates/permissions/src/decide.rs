@@ -1,16 +1,7 @@
-//! Whether a tool call may run, must be asked about, or is refused. Pure but for looking where symbolic links lead.
-//!
-//! Order: deny rules, ask rules, mode, allow rules, what is harmless by itself, ask. A rule that cannot be
-//! understood never allows anything.
+//! The decision about one call, and what a host's answers change for the next.
 
-mod command;
-mod path;
-mod rule;
-
-pub(crate) use command::split;
-pub(crate) use path::Directories;
-pub(crate) use rule::{Rule, split_rules};
-
+use crate::command::split;
+use crate::{Directories, Rule};
 use agent_tools::Kind;
 use serde_json::Value;
 use stream_json::{PermissionRule, PermissionUpdate};
@@ -55,7 +46,7 @@ impl Mode {
 
 /// Why, in the words of the protocol: `rule`, `mode`, `other`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Decision {
+pub enum Decision {
     Allow,
     Ask {
         reason: String,
@@ -69,17 +60,17 @@ pub(crate) enum Decision {
 
 /// The call to judge.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Call<'a> {
-    pub(crate) tool: &'a str,
-    pub(crate) kind: Kind,
+pub struct Call<'a> {
+    pub tool: &'a str,
+    pub kind: Kind,
     /// The MCP server whose tool it is.
-    pub(crate) server: Option<&'a str>,
-    pub(crate) input: &'a Value,
+    pub server: Option<&'a str>,
+    pub input: &'a Value,
 }
 
 impl Call<'_> {
     /// The file a file tool works on, or the directory a search starts in. What others call a path is not known.
-    pub(crate) fn path(&self) -> Option<&str> {
+    pub fn path(&self) -> Option<&str> {
         if self.server.is_some() || self.kind == Kind::Network {
             return None;
         }
@@ -89,13 +80,13 @@ impl Call<'_> {
     }
 
     /// The host that a page is fetched from.
-    pub(crate) fn domain(&self) -> Option<String> {
+    pub fn domain(&self) -> Option<String> {
         let is_fetch = self.tool == "WebFetch" && self.server.is_none();
         let url = is_fetch.then(|| self.input.get("url")?.as_str()).flatten()?;
         Some(Target::parse(url).ok()?.host())
     }
 
-    pub(crate) fn command(&self) -> Option<&str> {
+    pub fn command(&self) -> Option<&str> {
         (self.tool == "Bash")
             .then(|| self.input.get("command")?.as_str())
             .flatten()
@@ -103,23 +94,23 @@ impl Call<'_> {
 }
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Permissions {
-    pub(crate) mode: Mode,
-    pub(crate) deny: Vec<Rule>,
-    pub(crate) ask: Vec<Rule>,
-    pub(crate) allow: Vec<Rule>,
-    pub(crate) directories: Directories,
+pub struct Permissions {
+    pub mode: Mode,
+    pub deny: Vec<Rule>,
+    pub ask: Vec<Rule>,
+    pub allow: Vec<Rule>,
+    pub directories: Directories,
 }
 
 impl Permissions {
     /// Whether a bare deny rule takes the whole tool away.
-    pub(crate) fn removes(&self, tool: &str, server: Option<&str>) -> bool {
+    pub fn removes(&self, tool: &str, server: Option<&str>) -> bool {
         self.deny
             .iter()
             .any(|rule| rule.is_bare() && rule.names(tool, server))
     }
 
-    pub(crate) fn decide(&self, call: Call<'_>) -> Decision {
+    pub fn decide(&self, call: Call<'_>) -> Decision {
         if let Some(rule) = self
             .deny
             .iter()
@@ -216,7 +207,7 @@ impl Permissions {
     }
 
     /// Applies what the host answered to a question, for this session.
-    pub(crate) fn update(&mut self, update: &PermissionUpdate) {
+    pub fn update(&mut self, update: &PermissionUpdate) {
         match update.kind.as_str() {
             "setMode" => {
                 if let Some(mode) = update.mode.as_deref().and_then(Mode::parse) {
@@ -245,7 +236,7 @@ impl Permissions {
     }
 
     /// What a host may offer as "always allow".
-    pub(crate) fn suggestions(&self, call: Call<'_>) -> Vec<PermissionUpdate> {
+    pub fn suggestions(&self, call: Call<'_>) -> Vec<PermissionUpdate> {
         let update = |kind: &str| PermissionUpdate {
             kind: kind.to_owned(),
             rules: None,

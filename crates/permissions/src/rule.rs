@@ -4,22 +4,21 @@
 //! a path pattern, relative to the working directory, `//absolute`, or `~/home`, and cover every tool that reads or
 //! edits. `WebFetch(domain:example.com)` is about a host. `mcp__server` and `mcp__server__*` are all tools of an MCP server, `mcp__server__tool` is one of them.
 
-use super::Call;
-use super::command::Subcommand;
-use super::path::Directories;
+use crate::command::Subcommand;
+use crate::{Call, Directories};
 use agent_tools::Kind;
 use globset::{GlobBuilder, GlobMatcher};
 use std::fmt;
 use std::path::Path;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Rule {
+pub struct Rule {
     tool: String,
     specifier: Option<String>,
 }
 
 /// Splits a list at commas and blanks outside parentheses.
-pub(crate) fn split_rules(list: &str) -> Vec<String> {
+pub fn split_rules(list: &str) -> Vec<String> {
     let (mut rules, mut rule, mut depth) = (Vec::new(), String::new(), 0_usize);
     for character in list.chars() {
         match character {
@@ -39,7 +38,7 @@ pub(crate) fn split_rules(list: &str) -> Vec<String> {
 }
 
 impl Rule {
-    pub(crate) fn new(tool: &str, specifier: Option<&str>) -> Self {
+    pub fn new(tool: &str, specifier: Option<&str>) -> Self {
         let specifier = specifier.filter(|specifier| !matches!(*specifier, "" | "*"));
         Self {
             tool: tool.to_owned(),
@@ -47,7 +46,7 @@ impl Rule {
         }
     }
 
-    pub(crate) fn parse(text: &str) -> Self {
+    pub fn parse(text: &str) -> Self {
         match text.split_once('(') {
             Some((tool, rest)) => Self::new(tool, Some(rest.strip_suffix(')').unwrap_or(rest))),
             None => Self::new(text, None),
