@@ -167,8 +167,10 @@ async fn live<R: AsyncRead + Unpin>(
         let job = next_job(session, &mut reopened, source.input.is_some());
         if let Some(Job::Connect) = job {
             let greeting = async {
-                connect(session).await;
-                false
+                tokio::select! {
+                    () = connect(session) => false,
+                    () = session.leaving.cancelled() => false,
+                }
             };
             if let Err(exit) = drive(session, greeting, &mut source).await {
                 return exit;
@@ -229,6 +231,7 @@ async fn drive<R: AsyncRead + Unpin>(
         };
         if let Then::Leave(exit) = then {
             if ended.is_none() {
+                session.leaving.cancel();
                 session.token().cancel();
                 let _ = tokio::time::timeout(leaving_grace(&exit), &mut turn).await;
             }

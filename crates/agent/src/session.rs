@@ -104,6 +104,8 @@ pub(crate) struct Session {
     pub(crate) seen: RefCell<HashSet<String>>,
     /// Cancels the turn that runs.
     pub(crate) interrupt: RefCell<CancellationToken>,
+    /// Cancelled once the session ends, whatever runs.
+    pub(crate) leaving: CancellationToken,
     pub(crate) is_running: Cell<bool>,
     /// The last signal, until what it stopped has ended.
     pub(crate) signal: Cell<Option<Signal>>,

@@ -23,6 +23,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use stream_json::{Block, Content, Role, User, UserMessage};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +130,7 @@ pub(crate) fn start(setup: Setup) -> Result<Started, StartError> {
         inbox: RefCell::default(),
         seen: RefCell::default(),
         interrupt: RefCell::default(),
+        leaving: CancellationToken::new(),
         is_running: Cell::new(false),
         signal: Cell::new(None),
         context_tokens: Cell::new(origin.conversation.estimated_tokens()),

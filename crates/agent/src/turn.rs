@@ -158,6 +158,7 @@ impl<'a> Turn<'a> {
             let mut replay = User::new(prompt.message.content.clone());
             replay.uuid = Some(uuid);
             replay.is_replay = Some(true);
+            replay.is_synthetic = prompt.is_synthetic;
             replay.timestamp = Some(crate::clock::timestamp());
             self.session.output.user(replay).await;
         }

@@ -240,6 +240,46 @@ async fn a_server_that_cannot_be_greeted_is_said_to_have_failed_and_the_session_
 }
 
 #[tokio::test]
+async fn a_session_that_ends_does_not_wait_for_a_greeting() {
+    let place = Place::new();
+    let server = Server::start(vec![]).await;
+    let options = Options {
+        arguments: &["--mcp-config", CALC],
+        environment: &[("MCP_TIMEOUT", "1000")],
+        real_tools: false,
+    };
+    let mut host = start_with(&place, &server, &options);
+    host.control("init", json!({"subtype":"initialize"})).await;
+    asked(&mut host).await;
+    host.control("end", json!({"subtype":"end_session"})).await;
+    let (frames, exit) = host.finish_without_closing().await;
+    assert_eq!(exit.code, 0);
+    // A greeting that was waited for to its end would be withdrawn.
+    assert_eq!(of_type(&frames, "control_cancel_request").count(), 0);
+    // A host that goes away while it is asked for is not waited for either.
+    let mut host = start(&place, &server, &["--mcp-config", CALC]);
+    host.control("init", json!({"subtype":"initialize"})).await;
+    asked(&mut host).await;
+    assert_eq!(host.finish().await.1.code, 0);
+}
+
+#[tokio::test]
+async fn an_interrupt_during_the_greeting_leaves_it_as_it_is() {
+    let place = Place::new();
+    let server = Server::start(vec![said("hello")]).await;
+    let mut host = start(&place, &server, &["--mcp-config", CALC]);
+    host.control("init", json!({"subtype":"initialize"})).await;
+    host.answer("init").await;
+    host.control("stop", json!({"subtype":"interrupt"})).await;
+    greet(&mut host, adds()).await;
+    host.prompt("hi").await;
+    let frames = host.until_result().await;
+    assert_eq!(result(&frames)["result"], "hello");
+    let init = of_subtype(&frames, "init").next().unwrap();
+    assert_eq!(init["mcp_servers"][0]["status"], "connected");
+}
+
+#[tokio::test]
 async fn what_a_server_says_of_a_failed_call_reaches_the_model() {
     let blocks: Vec<Value> = (0..5).map(|number| add(&format!("t{number}"))).collect();
     let (_place, _server, mut host) = start_calling(&blocks, FREE).await;
