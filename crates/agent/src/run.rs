@@ -180,7 +180,9 @@ async fn live<R: AsyncRead + Unpin>(
         if let Some(Job::Turn(beginning)) = job {
             session.is_running.set(true);
             *session.interrupt.borrow_mut() = CancellationToken::new();
-            let outcome = drive(session, turn(session, work, beginning), &mut source).await;
+            // On the heap, so that a session that waits does not hold room for a turn.
+            let turn = Box::pin(turn(session, work, beginning));
+            let outcome = drive(session, turn, &mut source).await;
             session.is_running.set(false);
             match outcome {
                 // An interrupt from the keyboard is no failure of the session.
