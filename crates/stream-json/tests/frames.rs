@@ -120,14 +120,6 @@ fn a_known_request_with_a_malformed_body_keeps_its_id_and_name() {
     };
     assert_eq!(request.request_id, "r7");
     assert!(matches!(request.request, Request::Other(_)));
-    let message = json!({"type":"control_request","request_id":"r8","request":{"subtype":"mcp_message","server_name":"a","message":{"id":1}}});
-    let Frame::ControlRequest(request) = parse(&message) else {
-        panic!("a control request")
-    };
-    assert!(
-        matches!(&request.request, Request::McpMessage { server_name, message } if server_name == "a" && message["id"] == 1)
-    );
-    assert_eq!(request.request.subtype(), "mcp_message");
     assert_eq!(request.request.subtype(), "set_permission_mode");
 }
 
@@ -184,4 +176,16 @@ fn the_text_of_content_is_the_same_bare_or_in_blocks() {
         error_code: None,
     };
     assert_eq!(answer.request_id(), "r");
+}
+
+#[test]
+fn a_message_to_a_server_in_the_host_is_read() {
+    let message = json!({"type":"control_request","request_id":"r8","request":{"subtype":"mcp_message","server_name":"a","message":{"id":1}}});
+    let Frame::ControlRequest(request) = parse(&message) else {
+        panic!("a control request")
+    };
+    assert!(
+        matches!(&request.request, Request::McpMessage { server_name, message } if server_name == "a" && message["id"] == 1)
+    );
+    assert_eq!(request.request.subtype(), "mcp_message");
 }

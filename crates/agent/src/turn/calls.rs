@@ -9,6 +9,7 @@
 use super::perform::{Performed, perform};
 use super::{End, Turn};
 use crate::aside::Spending;
+use crate::run::Signal;
 use crate::session::{Runner, Session};
 use crate::transcript::Body;
 use agent_tools::Concurrency;
@@ -67,7 +68,11 @@ impl Turn<'_> {
                 stops = true;
                 stop.cancel();
             }
-            self.answer(&calls[index], performed).await;
+            // A process that is told to end leaves open what had not begun: whoever resumes the session decides.
+            let is_left = performed.is_open && session.signal.get() == Some(Signal::Terminate);
+            if !is_left {
+                self.answer(&calls[index], performed).await;
+            }
             ended[index].cancel();
         }
         let ids: Vec<&str> = calls.iter().map(|call| call.id.as_str()).collect();

@@ -30,6 +30,8 @@ pub(crate) struct Performed {
     pub(super) stops: bool,
     /// Calls of the model that it took.
     pub(super) spent: Vec<Spending>,
+    /// Nothing was run on this machine: a session that goes on later may run it.
+    pub(super) is_open: bool,
 }
 
 /// How a call came to be permitted.
@@ -51,11 +53,16 @@ impl Performed {
             denial: None,
             stops: false,
             spent: Vec::new(),
+            is_open: false,
         }
     }
 
+    /// Stopped before anything was run on this machine.
     pub(crate) fn interrupted() -> Self {
-        Self::error(INTERRUPTED)
+        Self {
+            is_open: true,
+            ..Self::error(INTERRUPTED)
+        }
     }
 
     pub(crate) fn text(text: impl Into<String>, result: Value) -> Self {
@@ -66,6 +73,7 @@ impl Performed {
             denial: None,
             stops: false,
             spent: Vec::new(),
+            is_open: false,
         }
     }
 
@@ -94,6 +102,7 @@ impl Performed {
             denial: None,
             stops: false,
             spent: Vec::new(),
+            is_open: false,
         }
     }
 
@@ -205,7 +214,7 @@ async fn on_this_machine(
     tokio::select! {
         biased;
         outcome = outcome => Performed::of_toolbox(outcome),
-        () = overdue => Performed::interrupted(),
+        () = overdue => Performed::error(INTERRUPTED),
     }
 }
 

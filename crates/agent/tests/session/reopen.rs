@@ -1,7 +1,7 @@
 //! Sessions that go on without a prompt: calls that were left open are run again, or told to have been interrupted.
 
 use crate::host::{Host, Place, assert_valid, of_subtype, result, start, tool_results};
-use crate::server::{Server, call, said};
+use crate::server::{Server, call, calls, said};
 use serde_json::{Value, json};
 
 const ID: &str = "55555555-5555-4555-8555-555555555555";
@@ -351,4 +351,73 @@ async fn an_interrupt_ends_what_runs_again() {
     assert_eq!(results.len(), 2);
     assert!(results.iter().all(|(.., is_error)| *is_error));
     assert!(!host.log.lines().contains(&"start three".to_owned()));
+}
+
+#[tokio::test]
+async fn a_session_that_is_told_to_end_leaves_open_what_had_not_begun() {
+    let place = Place::new();
+    let blocks = [
+        call("t1", "Bash", json!({"command":"hang"})),
+        call("t2", "Bash", json!({"command":"make"})),
+        call("t3", "mcp__calc__add", json!({})),
+        call("t4", "Read", json!({"file_path":"a"})),
+    ];
+    let server = Server::start(vec![calls(&blocks)]).await;
+    let rules = [
+        "--allowedTools",
+        "Bash(hang),mcp__calc",
+        "--permission-prompt-tool",
+        "stdio",
+    ];
+    let mut host = start(&place, &server, &rules);
+    host.control("init", json!({"subtype":"initialize","sdkMcpServers":["calc"]}))
+        .await;
+    for result in [json!({}), json!({}), json!({"tools":[{"name":"add"}]})] {
+        let frames = host.until(|frame| frame["type"] == "control_request").await;
+        let question = frames.last().unwrap();
+        let answer = json!({"jsonrpc":"2.0","id":question["request"]["message"]["id"],"result":result});
+        let body = json!({"subtype":"success","request_id":question["request_id"],"response":{"mcp_response":answer}});
+        host.send(json!({"type":"control_response","response":body}))
+            .await;
+    }
+    host.prompt("go").await;
+    for expected in ["can_use_tool", "mcp_message"] {
+        host.until(|frame| frame["request"]["subtype"] == expected).await;
+    }
+    host.log.wait_for("start hang").await;
+    host.signals.send(agent::Signal::Terminate).await.unwrap();
+    let (frames, exit) = host.finish_without_closing().await;
+    assert_eq!(exit.code, 143);
+    let answered: Vec<String> = tool_results(&frames).into_iter().map(|(id, ..)| id).collect();
+    assert_eq!(answered, ["t1"], "only what ran has a result");
+    let path = place.transcripts().remove(0);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        !text.contains("interrupted by user"),
+        "nobody has interrupted it: {text}"
+    );
+    let id = path.file_stem().unwrap().to_str().unwrap().to_owned();
+    let server = Server::start(vec![said("done")]).await;
+    let mut host = start(
+        &place,
+        &server,
+        &[
+            "--resume",
+            &id,
+            "--run-tool-uses",
+            "t2,t4",
+            "--permission-mode",
+            "bypassPermissions",
+        ],
+    );
+    initialized(&mut host).await;
+    let frames = host.until_result().await;
+    assert_eq!(result(&frames)["result"], "done");
+    assert_eq!(host.log.lines(), ["start make", "end make", "start a", "end a"]);
+    let body = &server.asked()[0].body;
+    assert_valid(body);
+    assert!(
+        body.to_string().contains("[Tool call interrupted"),
+        "the server's call was not named"
+    );
 }
