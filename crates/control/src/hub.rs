@@ -274,6 +274,7 @@ mod tests {
             told.push_str(&match hub.read(position) {
                 Read::Item(Item::Event(event)) => event.seq.to_string(),
                 Read::Item(Item::Preview(_)) => "p".to_owned(),
+                Read::Item(Item::Behind) => "b".to_owned(),
                 Read::Behind => return told + " behind",
                 Read::Wait => return told + " wait",
                 Read::End => return told + " end",
