@@ -103,6 +103,14 @@ impl Backend for Fake {
         self.files.lock().unwrap().remove(id);
         Ok(())
     }
+
+    async fn attach(&self, id: &SandboxId) -> Result<Created, Error> {
+        Err(Error::NotFound { id: id.clone() })
+    }
+
+    async fn survivors(&self) -> Result<Vec<SandboxId>, Error> {
+        Ok(Vec::new())
+    }
 }
 
 fn null() -> OwnedFd {

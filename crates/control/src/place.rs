@@ -44,6 +44,7 @@ impl Place {
             limits: record.row.limits,
             workspace: record.workspace(),
             egress_ports: record.rules.explicit_ports(),
+            files_from: None,
         };
         let (created, spent) =
             tokio::join!(parts.backend.create(&spec), parts.store.model_call_sums(session));

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     }
     match arguments.get(1).and_then(|first| first.to_str()) {
         Some("guest") => roles::guest(),
-        Some("jailer") => roles::jailer(),
+        Some("jailer") => roles::jailer(&arguments.split_off(2)),
         Some("agent") => agent::main(arguments.split_off(1)),
         _ => command_line::run(arguments),
     }

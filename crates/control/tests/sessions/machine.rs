@@ -125,6 +125,16 @@ fn descriptor() -> OwnedFd {
     std::fs::File::open("/dev/null").unwrap().into()
 }
 
+fn listeners() -> Listeners {
+    Listeners {
+        gateway: descriptor(),
+        proxy: descriptor(),
+        dns_udp: descriptor(),
+        dns_tcp: descriptor(),
+        transparent: Vec::new(),
+    }
+}
+
 #[async_trait]
 impl Backend for Machine {
     async fn report(&self) -> Result<Report, Error> {
@@ -147,16 +157,9 @@ impl Backend for Machine {
         let socket = self.socket(&spec.id);
         let guest = Guest::start(&socket, self.inner.script.clone());
         self.inner.guests.lock().unwrap().insert(spec.id.clone(), guest);
-        let listeners = Listeners {
-            gateway: descriptor(),
-            proxy: descriptor(),
-            dns_udp: descriptor(),
-            dns_tcp: descriptor(),
-            transparent: Vec::new(),
-        };
         Ok(Created {
             guest_socket: socket,
-            listeners,
+            listeners: listeners(),
         })
     }
 
@@ -201,6 +204,20 @@ impl Backend for Machine {
     async fn remove_files(&self, id: &SandboxId) -> Result<(), Error> {
         self.inner.files_removed.lock().unwrap().push(id.clone());
         Ok(())
+    }
+
+    async fn attach(&self, id: &SandboxId) -> Result<Created, Error> {
+        if !self.inner.guests.lock().unwrap().contains_key(id) {
+            return Err(Error::NotFound { id: id.clone() });
+        }
+        Ok(Created {
+            guest_socket: self.socket(id),
+            listeners: listeners(),
+        })
+    }
+
+    async fn survivors(&self) -> Result<Vec<SandboxId>, Error> {
+        Ok(self.inner.guests.lock().unwrap().keys().cloned().collect())
     }
 }
 
