@@ -1,26 +1,35 @@
 //! Where no service manager does it: the parent of a jailer that stays, which starts it again when it dies.
 //!
 //! It is in a session of its own, so it survives the server that started it and that server's terminal. It ends when the
-//! jailer ends by itself: because it was told to, or because it cannot start.
+//! jailer ends by itself: because it was told to, or because it cannot start. There is one for a data directory, by a
+//! lock on the directory of disks.
 
+use crate::disk;
+use crate::error::{During as _, StepError};
 use crate::service::Service;
 use crate::sys;
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{WaitOptions, WaitStatus};
 use std::io;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A jailer that lived so long did not die of its start.
-const SETTLED: Duration = Duration::from_secs(30);
+const SETTLED: Duration = Duration::from_secs(1);
 /// What a jailer ends with where another would end so, too.
 pub const CANNOT: i32 = 1;
 const MISUSED: i32 = 2;
 
-/// Goes on in the background; returns in the process that was started at once.
-pub fn run(service: &Service) -> io::Result<()> {
-    if sys::clone3(0, None)?.is_some() {
+/// Goes on in the background; returns in the process that was started, as soon as it is certain that somebody watches.
+pub fn run(service: &Service) -> Result<(), StepError> {
+    let disks = disk::directory(&disk::open_directory(&service.data)?, "disks")?;
+    match flock(&disks, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(()),
+        locked => locked.during("watch over the jailer", || service.data.display().to_string())?,
+    }
+    if sys::clone3(0, None).during("go to the background", String::new)?.is_some() {
         return Ok(());
     }
     let watched = detach().and_then(|()| watch(service));

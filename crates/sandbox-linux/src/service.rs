@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Whoever watches over the jailer starts it again sooner.
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone)]
 enum Status {
@@ -63,19 +63,22 @@ impl ServiceJailer {
     /// Connects to the jailer of this place, and starts it if nobody listens there and it is ours to start. Blocks. With
     /// the ids of the sandboxes that are there.
     pub(crate) fn connect(place: Place, hello: Hello) -> Result<(Self, Welcome, Vec<String>), StartError> {
-        let channel = match place.connect() {
-            Err(error) if is_nobody(&error) && place.is_ours() => {
-                place.start(None)?;
-                place.connect_soon()
+        if place.connect().is_err_and(|error| is_nobody(&error)) && place.is_ours() {
+            place.start(None)?;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let (conversation, welcome, ids) = loop {
+            match first_words(&place, &hello) {
+                // It is being started, or started again.
+                Err(error) if is_coming(&error) && Instant::now() < deadline => {
+                    std::thread::sleep(FIRST_PAUSE);
+                }
+                heard => break heard?,
             }
-            connected => connected,
         };
-        let channel = channel.map_err(socket)?;
-        let (conversation, welcome) = Conversation::greet(channel, &hello)?;
         if let Some(reason) = welcome.refused {
             return Err(StartError::Refused { reason });
         }
-        let ids = survivors(&conversation)?;
         let conversation = Arc::new(conversation);
         let link = Arc::new(Link {
             place,
@@ -173,6 +176,19 @@ fn may_be_asked_again(request: &Request) -> bool {
         | Request::List { .. }
         | Request::Discard { .. } => true,
     }
+}
+
+type FirstWords = (Conversation, Welcome, Vec<String>);
+
+fn first_words(place: &Place, hello: &Hello) -> Result<FirstWords, ChannelError> {
+    let channel = place.connect().map_err(socket)?;
+    let (conversation, welcome) = Conversation::greet(channel, hello)?;
+    let ids = if welcome.refused.is_none() {
+        survivors(&conversation)?
+    } else {
+        Vec::new()
+    };
+    Ok((conversation, welcome, ids))
 }
 
 fn survivors(conversation: &Conversation) -> Result<Vec<String>, ChannelError> {
@@ -285,6 +301,15 @@ impl Link {
             }
             reply => Err(socket(io::Error::other(format!("it answered {reply:?}")))),
         }
+    }
+}
+
+/// There may be somebody soon.
+fn is_coming(error: &ChannelError) -> bool {
+    match error {
+        ChannelError::Closed => true,
+        ChannelError::Socket { source } => is_nobody(source),
+        _ => false,
     }
 }
 

@@ -12,6 +12,7 @@ mod files_of_the_host;
 mod host_processes;
 mod kernel;
 mod keys;
+mod left;
 mod left_behind;
 mod names;
 mod network;

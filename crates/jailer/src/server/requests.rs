@@ -117,7 +117,7 @@ impl Server {
 
     fn remove_files(&mut self, ticket: Ticket, id: String) -> Result<(), JailerError> {
         match request::check_id(&id) {
-            Ok(()) if self.is_in_use(&id) => {
+            Ok(()) if self.is_known(&id) => {
                 self.refuse(ticket, "remove files", "the sandbox must be destroyed first")
             }
             Ok(()) => match self.workshop.start_removal(&id) {
@@ -143,11 +143,12 @@ impl Server {
         self.claims().any(|purpose| purpose.id() == id)
     }
 
-    /// Somebody works on what this sandbox has on its disk.
+    /// Somebody works on what this sandbox has on its disk. A reader that is killed does not any more.
     fn is_in_use(&self, id: &str) -> bool {
+        let is_ending = |reader: &str| self.ending.iter().any(|ending| ending.claim.id() == reader);
         let uses = |purpose: &Purpose| match purpose {
             Purpose::Sandbox(spec) => spec.id == id || spec.files_from.as_deref() == Some(id),
-            Purpose::Reader { id: reader, of } => reader == id || of == id,
+            Purpose::Reader { id: reader, of } => of == id && !is_ending(reader),
         };
         self.removing.iter().any(|removing| removing.id == id) || self.claims().any(uses)
     }
