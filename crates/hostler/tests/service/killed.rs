@@ -51,6 +51,21 @@ async fn a_jailer_that_was_killed_is_started_again_and_knows_its_sandboxes() {
 }
 
 #[tokio::test]
+async fn a_sandbox_that_was_told_of_goes_on_however_soon_the_jailer_is_killed() {
+    let place = Place::new();
+    let (backend, _) = place.connect().await;
+    for round in 0..20 {
+        let spec = place.spec();
+        let created = backend.create(&spec).await.unwrap();
+        assert!(place.kill_jailer());
+        let sandbox = Sandbox::of(&spec.id, created).await;
+        assert_eq!(backend.survivors().await.unwrap(), [spec.id.clone()], "{round}");
+        assert_eq!(sandbox.sh("echo here").await, "here\n", "{round}");
+        backend.destroy(&spec.id).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn server_and_jailer_may_both_be_gone() {
     let place = Place::new();
     let (backend, _) = place.connect().await;
@@ -91,20 +106,17 @@ async fn a_sandbox_that_died_with_its_jailer_is_gone_and_its_files_are_not() {
     drop(backend.read_changes(&sandbox.id).await.unwrap());
 }
 
-/// Processes on the host that see one of the place's disks or its image, without the jailer.
+/// The first processes of the sandboxes that live, as the jailer wrote them down.
 fn of_sandboxes(place: &Place) -> Vec<i32> {
-    let image = place.path().join("images");
-    let jailer = place.jailer();
-    let pids = entries(&PathBuf::from("/proc"))
-        .filter_map(|path| path.file_name()?.to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| Some(*pid) != jailer)
-        .filter(|pid| {
-            let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-            let mounts = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
-            program.ends_with("hostler-agent") && mounts.contains("/workspace")
-                || mounts.contains(image.to_str().unwrap())
-        })
-        .collect()
+    let pid = |path: PathBuf| -> Option<i32> {
+        let record: serde_json::Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+        i32::try_from(record["pid"].as_i64()?).ok()
+    };
+    // One that has ended may wait for somebody to take note of it.
+    let lives = |pid: &i32| {
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+    };
+    entries(&place.records()).filter_map(pid).filter(lives).collect()
 }
 
 fn watchers(place: &Place) -> Vec<i32> {
@@ -222,11 +234,6 @@ impl Kept {
             names.collect()
         };
         let left = Left::of(&data, std::slice::from_ref(&instance));
-        let records = if is_root() {
-            PathBuf::from("/run/hostler/records").join(&instance)
-        } else {
-            data.join("records")
-        };
         let groups = |base: &PathBuf| entries(base).filter(|path| path.is_dir()).count();
         let spares = names(data.join("disks"))
             .into_iter()
@@ -234,7 +241,7 @@ impl Kept {
             .count();
         Self {
             directories: names(data.join("sandboxes")),
-            records: names(records),
+            records: names(place.records()),
             groups: left.cgroups.iter().map(groups).collect(),
             ranges: left.ranges.iter().filter(|path| is_number(path)).count(),
             loop_devices: left.loop_devices.len(),

@@ -102,6 +102,15 @@ impl Place {
         })
     }
 
+    /// Where the jailer writes down its sandboxes.
+    pub fn records(&self) -> PathBuf {
+        if is_root() {
+            PathBuf::from("/run/hostler/records").join(self.instance())
+        } else {
+            self.path().join("records")
+        }
+    }
+
     /// What its cgroups and ranges are called by.
     pub fn instance(&self) -> String {
         let found = std::fs::metadata(self.path()).unwrap();
