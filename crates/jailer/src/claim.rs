@@ -371,14 +371,14 @@ impl Workshop {
     /// holds what the jailer holds, and so ends with it.
     pub fn start_removal(&self, id: &str) -> Result<Child, StepError> {
         let jailer = rustix::process::getpid();
-        match sys::clone3(0, None).during("start removal", || id.to_owned())? {
-            Some(child) => Ok(child),
-            None => {
-                let tied = set_parent_process_death_signal(Some(Signal::KILL));
-                let late = rustix::process::getppid() != Some(jailer);
-                sys::exit_now(i32::from(tied.is_err() || late || self.remove_files(id).is_err()))
-            }
-        }
+        let child = sys::clone3(0, None).during("start removal", || id.to_owned())?;
+        let Some(child) = child else {
+            let tied = set_parent_process_death_signal(Some(Signal::KILL));
+            let is_late = rustix::process::getppid() != Some(jailer);
+            let failed = tied.is_err() || is_late || self.remove_files(id).is_err();
+            sys::exit_now(i32::from(failed));
+        };
+        Ok(child)
     }
 
     /// Removes the directory of a sandbox or shell. Nothing there is fine.

@@ -29,7 +29,10 @@ pub fn run(service: &Service) -> Result<(), StepError> {
         Err(rustix::io::Errno::WOULDBLOCK) => return Ok(()),
         locked => locked.during("watch over the jailer", || service.data.display().to_string())?,
     }
-    if sys::clone3(0, None).during("go to the background", String::new)?.is_some() {
+    if sys::clone3(0, None)
+        .during("go to the background", String::new)?
+        .is_some()
+    {
         return Ok(());
     }
     let watched = detach().and_then(|()| watch(service));

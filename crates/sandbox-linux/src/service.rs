@@ -222,13 +222,11 @@ impl Link {
             }
             self.status.send_replace(Status::Lost);
             orphans.extend(ended.orphans);
-            match self.connect_again(&mut orphans) {
-                Some(found) => conversation = Arc::new(found),
-                None => {
-                    self.status.send_replace(Status::Over(ended.reason));
-                    return;
-                }
-            }
+            let Some(found) = self.connect_again(&mut orphans) else {
+                self.status.send_replace(Status::Over(ended.reason));
+                return;
+            };
+            conversation = Arc::new(found);
             self.status
                 .send_replace(Status::Connected(Arc::clone(&conversation)));
         }
@@ -262,11 +260,9 @@ impl Link {
             return Err(socket(io::Error::other(reason)));
         }
         while let Some(id) = orphans.last().cloned() {
-            match conversation.ask_first(Request::Discard { id: id.clone() })? {
-                Reply::Failed { step, reason, .. } => {
-                    tracing::warn!(sandbox = id, "undoing a creation failed: {step}: {reason}");
-                }
-                _ => {}
+            let undone = conversation.ask_first(Request::Discard { id: id.clone() })?;
+            if let Reply::Failed { step, reason, .. } = undone {
+                tracing::warn!(sandbox = id, "undoing a creation failed: {step}: {reason}");
             }
             orphans.pop();
         }

@@ -19,3 +19,7 @@ mod network;
 mod other_sandboxes;
 mod place;
 mod product;
+mod service;
+#[path = "../service/place.rs"]
+#[expect(dead_code, reason = "what the tests of the service need besides")]
+mod service_place;

@@ -9,9 +9,11 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-const WRITE: &str = "cd /workspace; echo work > new; mkdir d; echo deep > d/e; rm old; ln -s new link; chmod 750 d;
+const WRITE: &str =
+    "cd /workspace; echo work > new; mkdir d; echo deep > d/e; rm old; ln -s new link; chmod 750 d;
     echo home > ~/file; echo temporary > /tmp/file";
-const READ: &str = "cd /workspace; cat new d/e link ~/file /tmp/file; ls; stat -c '%a %u' d new; test ! -e old;
+const READ: &str =
+    "cd /workspace; cat new d/e link ~/file /tmp/file; ls; stat -c '%a %u' d new; test ! -e old;
     echo more >> new; echo > ~/another; rmdir ~/another 2>/dev/null; rm ~/another";
 
 /// What [`READ`] prints where it ran so many times before.
@@ -134,7 +136,10 @@ async fn killed_at_any_moment_the_files_are_the_old_ones_or_the_new_ones() {
             Err(error) => panic!("kill {kill} after {micros} us: {error}"),
         };
         let sandbox = Sandbox::of(&id, created).await;
-        assert_eq!(sandbox.sh("cat /workspace/d/e ~/file /tmp/file").await, "deep\nhome\ntemporary\n");
+        assert_eq!(
+            sandbox.sh("cat /workspace/d/e ~/file /tmp/file").await,
+            "deep\nhome\ntemporary\n"
+        );
         backend.destroy(&id).await.unwrap();
         old = id;
     }
@@ -150,7 +155,7 @@ async fn the_next_server_finds_the_files_where_nobody_was_told_who_has_them() {
     // As though the answer had never come: this server does not know of the new one, and only ends what it does not know.
     backend.leave();
     let (backend, there) = place.connect().await;
-    assert_eq!(there, [lost.id.clone()]);
+    assert_eq!(there, std::slice::from_ref(&lost.id));
     backend.destroy(&lost.id).await.unwrap();
     let sandbox = place.create_with(&backend, &going_on(&place, &old)).await;
     assert_eq!(sandbox.sh(READ).await, seen(0));
@@ -201,7 +206,11 @@ async fn a_disk_that_a_power_cut_left_is_mended_before_it_is_used() {
     let sandbox = place.create_with(&backend, &going_on(&place, &old)).await;
     assert_eq!(sandbox.sh(READ).await, seen(0));
     backend.destroy(&sandbox.id).await.unwrap();
-    assert_eq!(state(&sandbox.id), 1, "a sandbox that was destroyed lets go of its disk in order");
+    assert_eq!(
+        state(&sandbox.id),
+        1,
+        "a sandbox that was destroyed lets go of its disk in order"
+    );
 }
 
 #[tokio::test]

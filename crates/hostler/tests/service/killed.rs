@@ -30,8 +30,8 @@ async fn a_jailer_that_was_killed_is_started_again_and_knows_its_sandboxes() {
     // What only looks is asked again, and answered by the next one.
     assert!(backend.observe(&sandbox.id).await.unwrap().alive);
     assert_ne!(place.jailer().unwrap(), first);
-    let sandbox = sandbox.is_served().await;
-    let another = place.create(&backend).await.is_served().await;
+    let sandbox = sandbox.proven().await;
+    let another = place.create(&backend).await.proven().await;
     if backend.report().await.unwrap().enforces(Aspect::Freeze) {
         backend.freeze(&sandbox.id).await.unwrap();
         assert!(place.kill_jailer());
@@ -46,7 +46,7 @@ async fn a_jailer_that_was_killed_is_started_again_and_knows_its_sandboxes() {
     assert_eq!(there.len(), 2);
     for id in [&sandbox.id, &another.id] {
         let attached = backend.attach(id).await.unwrap();
-        Sandbox::of(id, attached).await.is_served().await;
+        Sandbox::of(id, attached).await.proven().await;
     }
 }
 
@@ -59,7 +59,11 @@ async fn a_sandbox_that_was_told_of_goes_on_however_soon_the_jailer_is_killed() 
         let created = backend.create(&spec).await.unwrap();
         assert!(place.kill_jailer());
         let sandbox = Sandbox::of(&spec.id, created).await;
-        assert_eq!(backend.survivors().await.unwrap(), [spec.id.clone()], "{round}");
+        assert_eq!(
+            backend.survivors().await.unwrap(),
+            std::slice::from_ref(&spec.id),
+            "{round}"
+        );
         assert_eq!(sandbox.sh("echo here").await, "here\n", "{round}");
         backend.destroy(&spec.id).await.unwrap();
     }
@@ -69,14 +73,14 @@ async fn a_sandbox_that_was_told_of_goes_on_however_soon_the_jailer_is_killed() 
 async fn server_and_jailer_may_both_be_gone() {
     let place = Place::new();
     let (backend, _) = place.connect().await;
-    let sandbox = place.create(&backend).await.is_served().await;
+    let sandbox = place.create(&backend).await.proven().await;
     backend.leave();
     drop((backend, sandbox.listeners));
     assert!(place.kill_jailer());
     let (backend, there) = place.connect().await;
-    assert_eq!(there, [sandbox.id.clone()]);
+    assert_eq!(there, std::slice::from_ref(&sandbox.id));
     let attached = backend.attach(&sandbox.id).await.unwrap();
-    let again = Sandbox::of(&sandbox.id, attached).await.is_served().await;
+    let again = Sandbox::of(&sandbox.id, attached).await.proven().await;
     backend.destroy(&again.id).await.unwrap();
     assert!(again.client.health().await.is_err());
 }
@@ -91,12 +95,20 @@ async fn a_sandbox_that_died_with_its_jailer_is_gone_and_its_files_are_not() {
     let processes = of_sandboxes(&place);
     assert!(!processes.is_empty());
     // Its watcher first, so that nobody is there to start the jailer again.
-    for pid in watchers(&place).into_iter().chain(place.jailer()).chain(processes) {
+    for pid in place
+        .watchers()
+        .into_iter()
+        .chain(place.jailer())
+        .chain(processes)
+    {
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         // The processes of a sandbox end with its first.
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
     }
-    until("all are gone", || place.jailer().is_none() && of_sandboxes(&place).is_empty()).await;
+    until("all are gone", || {
+        place.jailer().is_none() && of_sandboxes(&place).is_empty()
+    })
+    .await;
     let (backend, there) = place.connect().await;
     assert_eq!(there, []);
     assert!(matches!(
@@ -119,20 +131,13 @@ fn of_sandboxes(place: &Place) -> Vec<i32> {
     entries(&place.records()).filter_map(pid).filter(lives).collect()
 }
 
-fn watchers(place: &Place) -> Vec<i32> {
-    let wanted = format!("--data\0{}\0", place.path().display());
-    entries(&PathBuf::from("/proc"))
-        .filter_map(|path| path.file_name()?.to_str()?.parse::<i32>().ok())
-        .filter(|pid| {
-            let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let arguments = String::from_utf8_lossy(&arguments).into_owned();
-            arguments.contains("--supervise") && arguments.contains(&wanted)
-        })
-        .collect()
-}
-
 /// What happens to one of ten sandboxes in one round. What there is of it afterwards.
-async fn something(place: &Place, backend: &LinuxBackend, now: Option<Sandbox>, freezes: bool) -> Option<Sandbox> {
+async fn something(
+    place: &Place,
+    backend: &LinuxBackend,
+    now: Option<Sandbox>,
+    freezes: bool,
+) -> Option<Sandbox> {
     let Some(sandbox) = now else {
         let spec = place.spec();
         return match backend.create(&spec).await {
@@ -189,12 +194,19 @@ async fn killed_at_any_moment_it_keeps_what_it_told_of_and_nothing_else() {
                 .expect(&context)
                 .expect(&context);
         }
-        until(&format!("{context}: nothing too much: {:?}", Kept::of(&place)), || {
-            Kept::of(&place).is_of(&told)
-        })
+        until(
+            &format!("{context}: nothing too much: {:?}", Kept::of(&place)),
+            || Kept::of(&place).is_of(&told),
+        )
         .await;
     }
-    drop(slots.drain(..).flatten().map(|one| one.listeners).collect::<Vec<_>>());
+    drop(
+        slots
+            .drain(..)
+            .flatten()
+            .map(|one| one.listeners)
+            .collect::<Vec<_>>(),
+    );
     // All that is there can be given out to another server.
     let there = backend.survivors().await.unwrap();
     backend.leave();
@@ -203,10 +215,12 @@ async fn killed_at_any_moment_it_keeps_what_it_told_of_and_nothing_else() {
     assert_eq!(again, there);
     for id in &there {
         let attached = backend.attach(id).await.unwrap();
-        Sandbox::of(id, attached).await.is_served().await;
+        Sandbox::of(id, attached).await.proven().await;
     }
     let stopping = backend.clone();
-    tokio::task::spawn_blocking(move || stopping.stop()).await.unwrap();
+    tokio::task::spawn_blocking(move || stopping.stop())
+        .await
+        .unwrap();
     let data = place.path();
     until("nothing is left", || {
         Left::of(&data, &[place.instance()]) == Left::default()
@@ -237,7 +251,7 @@ impl Kept {
         let groups = |base: &PathBuf| entries(base).filter(|path| path.is_dir()).count();
         let spares = names(data.join("disks"))
             .into_iter()
-            .filter(|name| name.ends_with(".spare"))
+            .filter(|name| name.strip_suffix(".spare").is_some())
             .count();
         Self {
             directories: names(data.join("sandboxes")),

@@ -35,7 +35,7 @@ const SECOND: u64 = 20_000;
 struct Heard {
     seq: u64,
     said: u64,
-    heard: u64,
+    told: u64,
 }
 
 impl Heard {
@@ -58,8 +58,8 @@ impl Heard {
                 self.said = number;
             }
             "heard" => {
-                assert_eq!(number, self.heard + 1);
-                self.heard = number;
+                assert_eq!(number, self.told + 1);
+                self.told = number;
             }
             _ => panic!("{line}"),
         }
@@ -87,14 +87,23 @@ async fn a_server_that_is_killed() {
     println!("\nsandbox {}", sandbox.id);
     let argv = ["/usr/bin/python3", "-c", TALKER];
     let client = &sandbox.client;
-    client.spawn(&spawn(PROCESS, &argv, Framing::Lines)).await.unwrap();
+    client
+        .spawn(&spawn(PROCESS, &argv, Framing::Lines))
+        .await
+        .unwrap();
     let mut output = client.output(PROCESS, 0, true).await.unwrap();
     let mut told = 0;
     loop {
         let record = next(&mut output).await;
-        let Payload::Output(data) = record.payload else { panic!("it ended") };
+        let Payload::Output(data) = record.payload else {
+            panic!("it ended")
+        };
         // What was printed was stored; only then is it acknowledged.
-        println!("record {} {}", record.seq, String::from_utf8(data.into_bytes()).unwrap().trim());
+        println!(
+            "record {} {}",
+            record.seq,
+            String::from_utf8(data.into_bytes()).unwrap().trim()
+        );
         client.ack(PROCESS, record.seq).await.unwrap();
         if record.seq % 100 == 0 {
             told += 1;
@@ -142,7 +151,7 @@ async fn output_and_input_go_on_where_a_killed_server_was() {
     let sandbox = sandbox.unwrap();
 
     let (backend, there) = place.connect().await;
-    assert_eq!(there, [sandbox.clone()]);
+    assert_eq!(there, std::slice::from_ref(&sandbox));
     let attached = backend.attach(&sandbox).await.unwrap();
     let again = Sandbox::of(&sandbox, attached).await;
     let client = &again.client;
@@ -154,13 +163,13 @@ async fn output_and_input_go_on_where_a_killed_server_was() {
         assert_eq!(ack.next_input_seq, number + 1);
     }
     let last = heard.seq + SECOND;
-    while heard.seq < last || heard.heard < told + 9 {
+    while heard.seq < last || heard.told < told + 9 {
         heard.take(&next(&mut output).await);
         if heard.seq % 500 == 0 {
             client.ack(PROCESS, heard.seq).await.unwrap();
         }
     }
-    assert_eq!(heard.heard, told + 9);
+    assert_eq!(heard.told, told + 9);
     // Whoever asks for what was acknowledged is told that it is gone.
     client.ack(PROCESS, heard.seq).await.unwrap();
     assert!(client.output(PROCESS, 1, true).await.is_err());

@@ -94,12 +94,23 @@ impl Place {
         })
     }
 
+    /// The processes that watch over the jailer; there is one at most.
+    pub fn watchers(&self) -> Vec<i32> {
+        let wanted = format!("--data\0{}\0", self.path().display());
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let watches = |id: &i32| {
+            let arguments = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            let arguments = String::from_utf8_lossy(&arguments).into_owned();
+            arguments.contains("--supervise") && arguments.contains(&wanted)
+        };
+        ids.filter(watches).collect()
+    }
+
     /// Kills the jailer without a word.
     pub fn kill_jailer(&self) -> bool {
         let pid = self.jailer().and_then(rustix::process::Pid::from_raw);
-        pid.is_some_and(|pid| {
-            rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok()
-        })
+        pid.is_some_and(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok())
     }
 
     /// Where the jailer writes down its sandboxes.
@@ -170,7 +181,7 @@ impl Sandbox {
     }
 
     /// An agent that connects to each of the stream listeners is heard on it, and hears back.
-    pub async fn is_served(self) -> Self {
+    pub async fn proven(self) -> Self {
         let Listeners {
             gateway,
             proxy,
@@ -227,7 +238,11 @@ pub async fn run(client: &Client, argv: &[&str]) -> (String, Exit) {
     let mut output = client.output(&id, 0, true).await.unwrap();
     let mut bytes = Vec::new();
     loop {
-        let record = output.next().await.unwrap().expect("the output ends with an exit");
+        let record = output
+            .next()
+            .await
+            .unwrap()
+            .expect("the output ends with an exit");
         client.ack(&id, record.seq).await.unwrap();
         match record.payload {
             Payload::Output(data) => bytes.extend(data.into_bytes()),

@@ -9,17 +9,17 @@ async fn a_sandbox_goes_on_when_its_server_goes_and_the_next_one_is_given_it() {
     let place = Place::new();
     let (backend, there) = place.connect().await;
     assert_eq!(there, []);
-    let sandbox = place.create(&backend).await.is_served().await;
+    let sandbox = place.create(&backend).await.proven().await;
     sandbox.sh("echo kept > /workspace/file").await;
     let id = sandbox.id.clone();
     backend.leave();
     drop((backend, sandbox.listeners));
 
     let (backend, there) = place.connect().await;
-    assert_eq!(there, [id.clone()]);
-    assert_eq!(backend.survivors().await.unwrap(), [id.clone()]);
+    assert_eq!(there, std::slice::from_ref(&id));
+    assert_eq!(backend.survivors().await.unwrap(), std::slice::from_ref(&id));
     let attached = backend.attach(&id).await.unwrap();
-    let again = Sandbox::of(&id, attached).await.is_served().await;
+    let again = Sandbox::of(&id, attached).await.proven().await;
     assert_eq!(again.sh("cat /workspace/file").await, "kept\n");
     assert!(backend.observe(&id).await.unwrap().alive);
     backend.destroy(&id).await.unwrap();
@@ -63,7 +63,7 @@ async fn the_newest_server_is_served_and_the_older_one_hears_of_it() {
     let (older, _) = place.connect().await;
     let sandbox = place.create(&older).await;
     let (newer, there) = place.connect().await;
-    assert_eq!(there, [sandbox.id.clone()]);
+    assert_eq!(there, std::slice::from_ref(&sandbox.id));
     let attached = newer.attach(&sandbox.id).await.unwrap();
     Sandbox::of(&sandbox.id, attached).await;
     let refused = older.observe(&sandbox.id).await;
@@ -125,7 +125,13 @@ async fn a_request_that_the_jailer_does_not_know_is_answered() {
         let (answer, _) = jailer::channel::receive::<Envelope<Reply>>(&channel).unwrap();
         assert_eq!(answer.number, 7);
         assert!(
-            matches!(answer.body, Reply::Failed { kind: FailureKind::Request, .. }),
+            matches!(
+                answer.body,
+                Reply::Failed {
+                    kind: FailureKind::Request,
+                    ..
+                }
+            ),
             "{answer:?}"
         );
     }
@@ -140,7 +146,9 @@ async fn stopping_ends_every_sandbox_the_jailer_and_who_watches_over_it() {
     let (backend, _) = place.connect().await;
     let sandboxes = [place.create(&backend).await, place.create(&backend).await];
     let stopping = backend.clone();
-    tokio::task::spawn_blocking(move || stopping.stop()).await.unwrap();
+    tokio::task::spawn_blocking(move || stopping.stop())
+        .await
+        .unwrap();
     for sandbox in &sandboxes {
         assert!(sandbox.client.health().await.is_err());
     }

@@ -6,6 +6,7 @@
 
 use super::requests::{failed, not_found};
 use super::{JailerError, Server, Ticket};
+use crate::claim::Claim;
 use crate::error::StepError;
 use crate::protocol::{FailureKind, Reply};
 use rustix::fd::{AsFd as _, OwnedFd};
@@ -64,7 +65,7 @@ impl Attaching {
 
 impl Server {
     pub(super) fn attach_to(&mut self, ticket: Ticket, id: String) -> Result<(), JailerError> {
-        if !self.running.get(&id).is_some_and(|claim| !claim.is_reader()) {
+        if self.running.get(&id).is_none_or(Claim::is_reader) {
             return self.reply(ticket, &not_found(&id));
         }
         let deadline = Instant::now() + PATIENCE;
