@@ -30,8 +30,8 @@ pub trait Backend: Send + Sync {
     /// Removes the files of a destroyed sandbox for good. Works also where there are none.
     async fn remove_files(&self, id: &SandboxId) -> Result<(), Error>;
 
-    /// A running sandbox as it was when it was made, for whoever serves it from now on: an earlier host has ended. While
-    /// another one still serves it, this waits, and fails in the end.
+    /// A running sandbox as it was when it was made, for whoever serves it from now on. Connections go to whoever accepts
+    /// them, so the host that served it before has ended, or lets go of its listeners.
     async fn attach(&self, id: &SandboxId) -> Result<Created, Error>;
 
     /// The sandboxes that are there, whoever made them; [`observe`](Self::observe) tells which of them live.

@@ -10,13 +10,15 @@ use crate::claim::Claim;
 use crate::error::StepError;
 use crate::protocol::{FailureKind, Reply};
 use rustix::fd::{AsFd as _, OwnedFd};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// How long whoever holds the old listeners may take to let go of them, once they are asked for.
 const PATIENCE: Duration = Duration::from_secs(20);
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long binding may hold up everything else: with many sandboxes it is done bit by bit.
+const SLICE: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 struct Asked {
@@ -34,6 +36,8 @@ pub struct Attaching {
     alone: bool,
     next_try: Option<Instant>,
     pause: Duration,
+    /// The last one that was tried.
+    last: String,
 }
 
 impl Attaching {
@@ -58,6 +62,18 @@ impl Attaching {
         self.next_try = Some(Instant::now());
     }
 
+    /// Whose listeners are to be bound: of those that somebody waits for, and, where nobody is there, of all.
+    fn due(&self) -> Vec<String> {
+        let asked = self.asked.iter().map(|asked| &asked.id);
+        let asked = asked.filter(|id| self.lacking.contains(*id));
+        let (before, behind): (Vec<_>, Vec<_>) = self
+            .lacking
+            .iter()
+            .filter(|_| self.alone)
+            .partition(|id| **id <= self.last);
+        asked.chain(behind).chain(before).cloned().collect()
+    }
+
     pub fn next_try(&self, now: Instant) -> Option<Duration> {
         self.next_try.map(|next| next.saturating_duration_since(now))
     }
@@ -80,19 +96,26 @@ impl Server {
         if self.attaching.next_try.is_none_or(|next| next > now) {
             return Ok(());
         }
-        let mut error = None;
-        for id in self.attaching.lacking.clone() {
-            let asked = self.attaching.asked.iter().any(|asked| asked.id == id);
-            if self.attaching.alone || asked {
-                error = self.bind(&id).err().or(error);
+        let mut failures = BTreeMap::new();
+        let mut is_cut_off = false;
+        for id in self.attaching.due() {
+            is_cut_off = now.elapsed() > SLICE;
+            if is_cut_off {
+                break;
             }
+            if let Err(error) = self.bind(&id) {
+                failures.insert(id.clone(), error);
+            }
+            self.attaching.last = id;
         }
         for asked in std::mem::take(&mut self.attaching.asked) {
-            self.answer(asked, (now, error.as_ref()))?;
+            let failure = failures.get(&asked.id);
+            self.answer(asked, now, failure)?;
         }
         let rest = &mut self.attaching;
-        let open = !rest.asked.is_empty() || rest.alone && !rest.lacking.is_empty();
-        rest.next_try = open.then(|| now + rest.pause);
+        let is_open = !rest.asked.is_empty() || rest.alone && !rest.lacking.is_empty();
+        let pause = if is_cut_off { Duration::ZERO } else { rest.pause };
+        rest.next_try = is_open.then(|| now + pause);
         rest.pause = (rest.pause * 2).min(LONGEST_PAUSE);
         Ok(())
     }
@@ -115,26 +138,16 @@ impl Server {
         Ok(())
     }
 
-    fn answer(
-        &mut self,
-        asked: Asked,
-        (now, error): (Instant, Option<&StepError>),
-    ) -> Result<(), JailerError> {
-        let Some(claim) = self.running.get(&asked.id) else {
-            return self.reply(asked.ticket, &not_found(&asked.id));
-        };
-        if !claim.shell.listeners.is_empty() {
-            return self.give_out(asked.ticket, &asked.id).map(drop);
-        }
-        match error {
-            Some(error) if asked.deadline < now => {
-                self.reply(asked.ticket, &failed(FailureKind::Step, error))
-            }
-            Some(_) => {
-                self.attaching.asked.push(asked);
+    fn answer(&mut self, asked: Asked, now: Instant, failure: Option<&StepError>) -> Result<(), JailerError> {
+        let Asked { ticket, id, deadline } = asked;
+        match (self.running.get(&id), failure) {
+            (Some(claim), _) if !claim.shell.listeners.is_empty() => self.give_out(ticket, &id).map(drop),
+            (Some(_), Some(error)) if deadline < now => self.reply(ticket, &failed(FailureKind::Step, error)),
+            (Some(_), _) if self.attaching.lacking.contains(&id) => {
+                self.attaching.asked.push(Asked { ticket, id, deadline });
                 Ok(())
             }
-            None => self.reply(asked.ticket, &not_found(&asked.id)),
+            _ => self.reply(ticket, &not_found(&id)),
         }
     }
 
