@@ -1,7 +1,8 @@
 //! What instances of hostler run as root on this machine, and which ranges of users they have.
 //!
 //! ```text
-//! /run/hostler/instances/<instance>    locked by its jailer
+//! /run/hostler/instances/<instance>    locked by its jailer; where the lock is free, anybody takes back what is left
+//! /run/hostler/services/<instance>     the same of a jailer that stays: what it left is its own to take back
 //! /run/hostler/ranges/.<instance>      holds the instance's name
 //! /run/hostler/ranges/<number>         a link to it; made exclusively, so no two have one, and never without the name
 //! /run/hostler/records/<instance>/     what a jailer that stays knows of its sandboxes
@@ -36,29 +37,29 @@ pub struct Registry {
     instances: OwnedFd,
     ranges: OwnedFd,
     records: OwnedFd,
+    /// Where this instance stands.
+    own: OwnedFd,
     /// Held for life.
     _lock: OwnedFd,
     next: u32,
 }
 
-/// What instances of jailers that stay are called, and no others: what they left is theirs to take back, for it may live.
-const STAYS: &str = "service_";
-
 /// The name of the jailer that stays for a data directory: the same after each start.
 pub fn name_of_service(data: &OwnedFd) -> Result<String, StepError> {
     let found = rustix::fs::fstat(data).during("read data directory", String::new)?;
-    Ok(format!("{STAYS}{:x}_{:x}", found.st_dev, found.st_ino))
+    Ok(format!("service_{:x}_{:x}", found.st_dev, found.st_ino))
 }
 
 impl Registry {
-    pub fn open(instance: &str) -> Result<Self, StepError> {
+    pub fn open(instance: &str, stays: bool) -> Result<Self, StepError> {
         std::fs::create_dir_all(PLACE).during("make directory", || PLACE.to_owned())?;
         let place = crate::disk::open_directory(PLACE.as_ref())?;
         let instances = crate::disk::directory(&place, "instances")?;
+        let own = crate::disk::directory(&place, if stays { "services" } else { "instances" })?;
         let ranges = crate::disk::directory(&place, "ranges")?;
         let records = crate::disk::directory(&place, "records")?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let lock = rustix::fs::openat(&instances, instance, flags, Mode::from_raw_mode(0o600))
+        let lock = rustix::fs::openat(&own, instance, flags, Mode::from_raw_mode(0o600))
             .during("register instance", || instance.to_owned())?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .during("lock instance", || format!("{instance} has a jailer already"))?;
@@ -73,6 +74,7 @@ impl Registry {
             instances,
             ranges,
             records,
+            own,
             _lock: lock,
             next: 0,
         })
@@ -87,7 +89,7 @@ impl Registry {
     pub fn dead_instances(&self) -> Vec<String> {
         names(&self.instances)
             .into_iter()
-            .filter(|name| *name != self.instance && !name.starts_with(STAYS))
+            .filter(|name| *name != self.instance)
             .filter(|name| {
                 let opened = rustix::fs::openat(
                     &self.instances,
@@ -154,6 +156,7 @@ impl Registry {
     pub fn close(self) {
         rustix::fs::unlinkat(&self.records, &self.instance, AtFlags::REMOVEDIR).ok();
         self.forget(&self.instance);
+        unlink(&self.own, &self.instance);
     }
 
     fn owner(&self, number: &str) -> Option<String> {

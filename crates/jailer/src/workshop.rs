@@ -106,7 +106,9 @@ impl Workshop {
         } else {
             delegated_layout()
         };
-        let registry = root.then(|| Registry::open(&site.instance)).transpose()?;
+        let registry = root
+            .then(|| Registry::open(&site.instance, site.form != Form::Child))
+            .transpose()?;
         let records = match site.form {
             Form::Child => None,
             Form::Service(_) => Some(open_records(registry.as_ref(), &site.data)?),
