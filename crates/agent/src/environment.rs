@@ -21,6 +21,7 @@ pub enum StateFrames {
 }
 
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a variable of its own")]
 pub struct Environment {
     pub base_url: String,
     pub credential: Credential,

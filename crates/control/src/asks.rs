@@ -251,7 +251,7 @@ mod tests {
         for question_first in [true, false] {
             let (mut asks, id) = (Asks::default(), EventId::random());
             asks.told(id.clone(), Kind::Confirmation);
-            assert_eq!(asks.waiting(), [id.clone()]);
+            assert_eq!(asks.waiting(), std::slice::from_ref(&id));
             if question_first {
                 assert!(asks.asked(&id, question("r")));
                 assert!(asks.send().is_empty() && asks.holds_up());
@@ -334,7 +334,7 @@ mod tests {
         asks.send();
         let text = serde_json::to_string(&asks).unwrap();
         let mut back: Asks = serde_json::from_str(&text).unwrap();
-        assert_eq!(back.waiting(), [id.clone()]);
+        assert_eq!(back.waiting(), std::slice::from_ref(&id));
         back.read_back([(id, result())].into());
         assert!(back.waiting().is_empty());
         assert_eq!(back.send_again(), [(question("r"), result())]);

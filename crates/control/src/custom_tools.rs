@@ -164,26 +164,26 @@ mod tests {
         }
     }
 
-    fn asked(message: Value) -> Asked {
-        read("custom", &message, Some(&toolset()))
+    fn asked(message: &Value) -> Asked {
+        read("custom", message, Some(&toolset()))
     }
 
     #[test]
     fn the_handshake_and_the_list_are_answered_at_once() {
-        let Asked::Reply(hello) = asked(json!({"jsonrpc": "2.0", "id": 0, "method": "initialize",
+        let Asked::Reply(hello) = asked(&json!({"jsonrpc": "2.0", "id": 0, "method": "initialize",
             "params": {"protocolVersion": "2025-11-25", "capabilities": {}}}))
         else {
             panic!()
         };
         assert_eq!(hello["id"], 0);
         assert_eq!(hello["result"]["protocolVersion"], "2025-11-25");
-        let Asked::Reply(list) = asked(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})) else {
+        let Asked::Reply(list) = asked(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})) else {
             panic!()
         };
         assert_eq!(list["result"]["tools"][0]["name"], "weather");
         assert_eq!(list["result"]["tools"][0]["inputSchema"]["type"], "object");
         assert!(matches!(
-            asked(json!({"method": "notifications/initialized"})),
+            asked(&json!({"method": "notifications/initialized"})),
             Asked::Reply(_)
         ));
     }
@@ -197,13 +197,13 @@ mod tests {
             name: "weather".to_owned(),
             tool_use_id: Some("toolu_1".to_owned()),
         };
-        assert_eq!(asked(call), expected);
-        let Asked::Reply(refused) = asked(json!({"id": 8, "method": "tools/call", "params": {"name": "x"}}))
+        assert_eq!(asked(&call), expected);
+        let Asked::Reply(refused) = asked(&json!({"id": 8, "method": "tools/call", "params": {"name": "x"}}))
         else {
             panic!()
         };
         assert_eq!(refused["error"]["code"], -32602);
-        let Asked::Reply(unknown) = asked(json!({"id": 9, "method": "resources/list"})) else {
+        let Asked::Reply(unknown) = asked(&json!({"id": 9, "method": "resources/list"})) else {
             panic!()
         };
         assert_eq!(unknown["error"]["code"], -32601);

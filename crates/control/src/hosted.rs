@@ -227,8 +227,8 @@ impl Hosted {
         let row = self.find(workspace, id).await?;
         open_for_changes(&row)?;
         let inputs: Result<Vec<_>, _> = send.events.into_iter().map(Input::try_from).collect();
-        let sent = self.control.send(id, inputs?).await?;
-        Ok(sent.into_iter().map(|logged| logged.event).collect())
+        let stored = self.control.send(id, inputs?).await?;
+        Ok(stored.into_iter().map(|logged| logged.event).collect())
     }
 
     pub async fn events(

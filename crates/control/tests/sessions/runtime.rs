@@ -235,7 +235,9 @@ impl Agent {
             self.gate.lines_in.lock().unwrap().push(line.clone());
             if line["request"]["subtype"] == "interrupt" {
                 self.success(&line, &json!({}));
-                open.iter().for_each(|id| self.result(id, "interrupted"));
+                for id in &open {
+                    self.result(id, "interrupted");
+                }
                 let _ = self.fails("error_during_execution", "interrupted");
                 return std::ops::ControlFlow::Break(());
             }

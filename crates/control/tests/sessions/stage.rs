@@ -127,15 +127,12 @@ impl Stage {
     }
 
     pub async fn idle(&self, id: &SessionId) -> Idle {
-        match tokio::time::timeout(PATIENCE, self.control.wait_idle(id)).await {
-            Ok(idle) => idle.unwrap(),
-            Err(_) => {
-                let mut told = self.told(id).await;
-                told.truncate(100);
-                let lines = self.gate.lines_in.lock().unwrap().clone();
-                panic!("the session is never idle: {told:?}; lines: {lines:?}")
-            }
+        if let Ok(idle) = tokio::time::timeout(PATIENCE, self.control.wait_idle(id)).await {
+            return idle.unwrap();
         }
+        let mut told = self.told(id).await;
+        told.truncate(100);
+        panic!("the session is never idle: {told:?}")
     }
 
     /// Sends and waits for the end of the turn.
