@@ -5,6 +5,7 @@ use crate::api_error::ApiError;
 use crate::authentication::Identity;
 use crate::router::Parameters;
 use domain::WorkspaceId;
+use http::request::Parts;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use std::str::FromStr;
@@ -18,8 +19,8 @@ pub(crate) struct Call {
     pub(crate) identity: Option<Identity>,
     pub(crate) parameters: Parameters,
     pub(crate) query: Value,
-    /// As it stands in the URL; it has been checked.
-    pub(crate) query_text: String,
+    /// Method, URL, headers, and what a connection can become.
+    pub(crate) head: Parts,
     /// `null` on routes that take none.
     pub(crate) body: Value,
     /// Cancelled when the server is told to end: a stream ends then.

@@ -7,10 +7,13 @@ mod schema;
 mod tools;
 
 pub use model::{Effort, Model, ModelInput, Speed};
-pub use schema::{MAX_LIMIT, schema};
+pub use schema::{
+    MAX_LIMIT, model as model_schema, resolved_model as resolved_model_schema,
+    resolved_tool as resolved_tool_schema, schema, system as system_schema, tool as tool_schema,
+};
 pub use tools::{
     AgentToolset, BuiltInTool, CustomTool, DefaultConfig, MAX_TOOLS, PermissionPolicy, Tool, ToolConfig,
-    ToolInput,
+    ToolInput, check as check_tools,
 };
 
 use crate::metadata::{self, Metadata, MetadataPatch};

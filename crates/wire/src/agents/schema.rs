@@ -105,7 +105,8 @@ fn description() -> Schema {
     text(0..=DESCRIPTION_CHARACTERS).nullable()
 }
 
-fn system() -> Schema {
+/// A system prompt.
+pub fn system() -> Schema {
     text(0..=SYSTEM_CHARACTERS).nullable()
 }
 
@@ -126,7 +127,8 @@ fn execution_identity() -> Schema {
     )
 }
 
-fn model() -> Schema {
+/// A model, as a request writes it.
+pub fn model() -> Schema {
     let effort = either([choice(["low", "medium", "high", "xhigh", "max"]), effort_object()]);
     either([
         text(1..=MODEL_CHARACTERS),
@@ -146,7 +148,8 @@ fn effort_object() -> Schema {
     )
 }
 
-fn resolved_model() -> Schema {
+/// A model, as it is answered.
+pub fn resolved_model() -> Schema {
     object([
         required("id", text(1..=MODEL_CHARACTERS)),
         required("effort", effort_object()),
@@ -155,7 +158,8 @@ fn resolved_model() -> Schema {
     ])
 }
 
-fn tool() -> Schema {
+/// One tool or set of tools, as a request writes it.
+pub fn tool() -> Schema {
     tagged(
         "type",
         [
@@ -251,7 +255,8 @@ fn custom_tool() -> Schema {
     ])
 }
 
-fn resolved_tool() -> Schema {
+/// One tool or set of tools, as it is answered.
+pub fn resolved_tool() -> Schema {
     let config = [
         required("enabled", boolean()),
         required("permission_policy", permission_policy()),

@@ -177,7 +177,7 @@ impl ToolsetInput {
 }
 
 /// No name twice, no set twice, and not too many together.
-pub(super) fn check(tools: &[ToolInput]) -> Result<(), Invalid> {
+pub fn check(tools: &[ToolInput]) -> Result<(), Invalid> {
     let has_toolset = tools
         .iter()
         .any(|tool| matches!(tool, ToolInput::AgentToolset(_)));
