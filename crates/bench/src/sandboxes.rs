@@ -185,5 +185,6 @@ fn spec() -> Spec {
         limits: Limits::default(),
         workspace: None,
         egress_ports: Vec::new(),
+        files_from: None,
     }
 }

@@ -78,6 +78,14 @@ impl Backend for Fake {
         })
     }
 
+    async fn attach(&self, id: &SandboxId) -> Result<Created, Error> {
+        Err(Error::NotFound { id: id.clone() })
+    }
+
+    async fn survivors(&self) -> Result<Vec<SandboxId>, Error> {
+        Ok(Vec::new())
+    }
+
     async fn observe(&self, _: &SandboxId) -> Result<Observation, Error> {
         Ok(Observation::default())
     }

@@ -12,6 +12,8 @@ pub const DEFAULT_MODEL: &str = "claude-sonnet-5-5";
 pub enum Command {
     /// Have an agent work on a directory, in a sandbox; then look at what it changed
     Run(Box<RunArguments>),
+    /// Serve sessions over HTTP: the Managed Agents API, for the official SDKs
+    Serve(ServeArguments),
     /// Look at earlier sessions, and apply or remove what they left
     #[command(subcommand)]
     Sessions(SessionsCommand),
@@ -108,6 +110,21 @@ pub enum RuntimeName {
     Native,
     /// The official `claude` program (not there yet)
     Claude,
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArguments {
+    /// Address to listen on; also `HOSTLER_LISTEN` [default: 127.0.0.1:8700]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Sandboxes to keep ready
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(0..=64))]
+    pub pool: u32,
+    /// Let the simulated model play a script (docs/simulated-model.md) in place of a model
+    #[arg(long, value_name = "SCRIPT")]
+    pub simulate: Option<PathBuf>,
+    #[command(flatten)]
+    pub data: DataArgument,
 }
 
 #[derive(Debug, Subcommand)]

@@ -114,6 +114,7 @@ impl Follower {
                     terminal.status(if writing { "writing" } else { "thinking" });
                 }
             }
+            Some(Item::Behind) => {}
             None => self.over = true,
         }
     }

@@ -11,6 +11,7 @@ pub struct Environment {
     pub server_url: Option<OsString>,
     /// The server's admin key.
     pub server_key: Option<OsString>,
+    pub listen: Option<OsString>,
     pub data: Option<PathBuf>,
     pub state_home: Option<PathBuf>,
     pub home: Option<PathBuf>,
@@ -28,6 +29,7 @@ impl Environment {
             base_url: get("ANTHROPIC_BASE_URL"),
             server_url: get("HOSTLER_URL"),
             server_key: get("HOSTLER_API_KEY"),
+            listen: get("HOSTLER_LISTEN"),
             data: get("HOSTLER_DATA").map(PathBuf::from),
             state_home: get("XDG_STATE_HOME").map(PathBuf::from),
             home: get("HOME").map(PathBuf::from),

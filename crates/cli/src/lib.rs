@@ -25,7 +25,7 @@ mod trouble;
 
 pub use arguments::{
     AllowArguments, Command, DEFAULT_MODEL, DataArgument, DoctorArguments, KeysCommand, RunArguments,
-    RuntimeName, SessionsCommand,
+    RuntimeName, ServeArguments, SessionsCommand,
 };
 pub use environment::Environment;
 pub use failure::{Exit, Failure};
@@ -58,6 +58,9 @@ pub async fn execute(
     let outcome = match command {
         Command::Run(arguments) => {
             commands::run::run(arguments, environment, services, terminal, signals).await
+        }
+        Command::Serve(arguments) => {
+            commands::serve::serve(arguments, environment, services, terminal, signals).await
         }
         Command::Sessions(command) => {
             commands::sessions::sessions(command, environment, services, terminal, signals).await

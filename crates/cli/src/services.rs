@@ -1,11 +1,13 @@
 //! What the command line needs of the rest of hostler: the binary puts it together, since only it knows all parts.
 
 use async_trait::async_trait;
-use control::Control;
+use control::{Control, Lifetime};
 use futures_util::future::BoxFuture;
 use sandbox::{Backend, Report};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use store::Store;
 
 /// Starts everything that sessions need, in this process.
 #[async_trait]
@@ -21,6 +23,8 @@ pub struct StartOptions {
     pub upstream: Upstream,
     /// Sandboxes to keep ready.
     pub pool: usize,
+    /// What sandboxes outlive.
+    pub lifetime: Lifetime,
 }
 
 /// Who answers model requests.
@@ -61,10 +65,15 @@ impl std::fmt::Debug for Upstream {
 /// Everything, started.
 pub struct Running {
     pub control: Control,
+    pub store: Store,
+    /// What the model API says of itself.
+    pub upstream: Arc<dyn server::Upstream>,
     pub backend: Arc<dyn Backend>,
     /// What the backend enforces here.
     pub report: Report,
     pub data: PathBuf,
+    /// Set before the end, it lets sandboxes go on that outlive their host.
+    pub leave_sandboxes: Arc<AtomicBool>,
     /// Ends everything, in bounded time.
     pub shutdown: BoxFuture<'static, ()>,
 }

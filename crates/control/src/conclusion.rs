@@ -77,7 +77,9 @@ pub(crate) fn conclude(result: &TurnResult, api_error: Option<ApiError>, known: 
     }
     let text = text(result, api_error.as_ref());
     if result.subtype == "error_max_turns" {
-        let message = format!("{text}: a higher --max-turns lets it go on");
+        let message = format!(
+            "{text}: a higher limit (--max-turns, or `hostler.max_turns` of the agent) lets it go on"
+        );
         let error = SessionError::new(
             SessionErrorType::ToolUseLimitReachedError,
             message,

@@ -6,6 +6,7 @@ use crate::hub::Hub;
 use crate::owner::{Begin, COMMANDS, Command, End, Owner, Standing};
 use crate::record::Record;
 use crate::sessions::Parts;
+use crate::settings::Lifetime;
 use crate::tasks::{self, Task};
 use crate::{AccessError, Idle, reclaim, summary};
 use domain::{SessionId, SessionStatus};
@@ -13,6 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use wire::StopReason;
 
 pub(crate) struct Entry {
     hub: Arc<Hub>,
@@ -31,13 +33,14 @@ struct Created {
 struct Handle {
     commands: mpsc::Sender<Command>,
     /// The owner ends with the entry.
-    _task: Task<()>,
+    task: Task<()>,
 }
 
 impl Entry {
     /// Of a session that is stored.
     pub(crate) fn stored(row: &store::Session) -> Self {
         let terminated = row.status == SessionStatus::Terminated;
+        let busy = matches!(row.status, SessionStatus::Running | SessionStatus::Rescheduling);
         let idle = Idle {
             terminated,
             ..Idle::default()
@@ -45,7 +48,7 @@ impl Entry {
         Self {
             hub: Arc::new(Hub::new(row.last_seq, terminated)),
             standing: watch::Sender::new(Standing {
-                busy: false,
+                busy,
                 idle,
                 gone: false,
             }),
@@ -75,8 +78,15 @@ impl Entry {
         self.standing.borrow().idle.terminated
     }
 
-    pub(crate) fn is_busy(&self) -> bool {
-        self.standing.borrow().busy
+    /// Whether there is a turn, at work or waiting for the user.
+    pub(crate) fn is_in_turn(&self) -> bool {
+        let standing = self.standing.borrow();
+        standing.busy || matches!(standing.idle.stop_reason, Some(StopReason::RequiresAction { .. }))
+    }
+
+    /// Starts the owner of a session that has something under way.
+    pub(crate) async fn wake(&self, parts: &Arc<Parts>, id: &SessionId) -> Result<(), AccessError> {
+        self.owner(parts, id).await.map(drop)
     }
 
     pub(crate) async fn wait_idle(&self, id: &SessionId) -> Result<Idle, AccessError> {
@@ -106,26 +116,20 @@ impl Entry {
             .map_err(|_| AccessError::OwnerGone { session: id.clone() })
     }
 
-    /// Ends the owner, if there is one.
-    pub(crate) async fn shut_down(&self) -> Result<(), AccessError> {
+    /// Ends the owner, if there is one, and the sandbox or not.
+    pub(crate) async fn let_go(&self, how: End) -> Result<(), AccessError> {
         let Some(handle) = self.owner.lock().await.take() else {
             self.hub.close();
             return Ok(());
         };
         let (reply, answer) = oneshot::channel();
-        if handle
-            .commands
-            .send(Command::End {
-                how: End::Shutdown,
-                reply,
-            })
-            .await
-            .is_err()
-        {
+        if handle.commands.send(Command::End { how, reply }).await.is_err() {
             self.hub.close();
             return Ok(());
         }
-        answer.await.unwrap_or(Ok(()))
+        let answered = answer.await.unwrap_or(Ok(()));
+        handle.task.finished().await;
+        answered
     }
 
     async fn owner(&self, parts: &Arc<Parts>, id: &SessionId) -> Result<mpsc::Sender<Command>, AccessError> {
@@ -143,7 +147,7 @@ impl Entry {
         });
         *owner = Some(Handle {
             commands: commands.clone(),
-            _task: task,
+            task,
         });
         Ok(commands)
     }
@@ -166,11 +170,15 @@ impl Entry {
                 queue,
                 processes,
                 active,
+                turn: None,
+                left: None,
             });
         }
         let row = parts.store.session(id).await?;
         let epoch = match row.status {
-            SessionStatus::Running | SessionStatus::Rescheduling => {
+            SessionStatus::Running | SessionStatus::Rescheduling
+                if parts.settings.lifetime == Lifetime::Host =>
+            {
                 // An owner of this instance gave the session up in the middle of a turn.
                 let (epoch, idle) = reclaim::cut(&parts.store, &row, &self.hub).await?;
                 self.standing.send_modify(|standing| {
@@ -182,7 +190,7 @@ impl Entry {
                 });
                 epoch
             }
-            SessionStatus::Idle | SessionStatus::Terminated => parts.store.claim_session(id).await?,
+            _ => parts.store.claim_session(id).await?,
         };
         let queue = parts
             .store
@@ -193,6 +201,7 @@ impl Entry {
             .collect();
         let processes = parts.store.process_count(id).await?;
         let active = summary::active(&parts.store, id).await?;
+        let (turn, left) = reclaim::left_behind(&parts, &row).await?;
         let record = Record::read(row)?;
         let create = None;
         Ok(Begin {
@@ -205,6 +214,8 @@ impl Entry {
             queue,
             processes,
             active,
+            turn,
+            left,
         })
     }
 }

@@ -1,11 +1,15 @@
 //! Why something that was asked of the sessions could not be done.
 
+use crate::asks::AnswerError;
+use crate::update::Refused;
 use domain::{LimitError, SandboxId, SessionId};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("cannot find out what an earlier hostler left behind")]
     Store(#[from] store::Error),
+    #[error(transparent)]
+    Backend(#[from] sandbox::Error),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +38,10 @@ pub enum SendError {
     QueueFull { count: usize },
     #[error("session {session} has ended: start a new one")]
     Terminated { session: SessionId },
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    #[error(transparent)]
+    Refused(#[from] Refused),
     #[error(transparent)]
     Access(#[from] AccessError),
 }

@@ -17,6 +17,8 @@ pub enum Item {
     Event(Arc<LoggedEvent>),
     /// A part of an event that is still being written. Never stored; left out where the reader fell behind.
     Preview(Arc<Preview>),
+    /// The reader was slower than the session: what it missed follows from the store, without previews.
+    Behind,
 }
 
 /// Reads on from a number in the log. A reader that is slow is served from the store: it loses no event, only
@@ -29,6 +31,8 @@ pub struct EventStream {
     page: VecDeque<LoggedEvent>,
     /// Events whose previews have been seen from their start.
     previewed: HashSet<domain::EventId>,
+    /// It has had everything that there was.
+    caught_up: bool,
 }
 
 impl EventStream {
@@ -41,6 +45,7 @@ impl EventStream {
             position,
             page: VecDeque::new(),
             previewed: HashSet::new(),
+            caught_up: false,
         }
     }
 
@@ -58,10 +63,13 @@ impl EventStream {
                         return Ok(Some(Item::Preview(preview)));
                     }
                 }
+                // Only a reader falls behind, and never the hub.
+                Read::Item(Item::Behind) => {}
                 Read::Item(Item::Event(event)) => {
                     self.previewed.remove(&event.event.id);
                     return Ok(Some(Item::Event(event)));
                 }
+                Read::Behind if std::mem::take(&mut self.caught_up) => return Ok(Some(Item::Behind)),
                 Read::Behind => {
                     self.previewed.clear();
                     let query = Query {
@@ -75,7 +83,10 @@ impl EventStream {
                         return Ok(None);
                     }
                 }
-                Read::Wait => self.hub.changed(&self.position).await,
+                Read::Wait => {
+                    self.caught_up = true;
+                    self.hub.changed(&self.position).await;
+                }
                 Read::End => return Ok(None),
             }
         }

@@ -88,8 +88,11 @@ impl Hub {
         let mut ring = self.ring();
         for item in items {
             let bytes = match &item {
+                // Of one reader, and nothing that is shown.
+                Item::Behind => continue,
                 Item::Event(event) => {
-                    ring.ended |= matches!(event.event.body, Body::SessionStatusTerminated);
+                    let body = &event.event.body;
+                    ring.ended |= matches!(body, Body::SessionStatusTerminated | Body::SessionDeleted);
                     size(&event.event.body)
                 }
                 Item::Preview(preview) => match &**preview {
@@ -146,7 +149,7 @@ impl Hub {
                     position.seq = event.seq;
                     return Read::Item(item.clone());
                 }
-                Item::Preview(_) => return Read::Item(item.clone()),
+                Item::Preview(_) | Item::Behind => return Read::Item(item.clone()),
             }
         }
         position.place = Some(place);
@@ -271,6 +274,7 @@ mod tests {
             told.push_str(&match hub.read(position) {
                 Read::Item(Item::Event(event)) => event.seq.to_string(),
                 Read::Item(Item::Preview(_)) => "p".to_owned(),
+                Read::Item(Item::Behind) => "b".to_owned(),
                 Read::Behind => return told + " behind",
                 Read::Wait => return told + " wait",
                 Read::End => return told + " end",

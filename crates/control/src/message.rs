@@ -1,22 +1,46 @@
 //! Messages of the user: what is admitted, and the frame that the runtime gets. Pure.
 
-use crate::SendError;
+use crate::{Input, SendError};
 use domain::{EventId, SessionId};
 use serde_json::{Value, json};
 use stream_json::{Block, Content, Frame, User};
 use uuid::Uuid;
 use wire::{ContentBlock, DocumentSource, ImageSource};
 
-/// Checks a message before it is stored.
-pub(crate) fn admit(content: &[ContentBlock], most_bytes: usize) -> Result<(), SendError> {
+/// Checks inputs before they are stored.
+pub(crate) fn admit(inputs: &[Input], most_bytes: usize) -> Result<(), SendError> {
+    if inputs.is_empty() {
+        return Err(SendError::Empty);
+    }
+    for input in inputs {
+        match input {
+            Input::Message { content } => admit_content(content, most_bytes, true)?,
+            Input::CustomToolResult {
+                content: Some(content),
+                ..
+            } => admit_content(content, most_bytes, false)?,
+            Input::System { content } if content.iter().all(|part| part.text.trim().is_empty()) => {
+                return Err(SendError::Empty);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn admit_content(content: &[ContentBlock], most_bytes: usize, is_message: bool) -> Result<(), SendError> {
     let mut bytes = 0;
     let mut has_something = false;
     for block in content {
-        let json = block_json(block).ok_or_else(|| SendError::Block { kind: kind(block) })?;
+        let json = match block {
+            ContentBlock::SearchResult { .. } if !is_message => serde_json::to_value(block).ok(),
+            _ => block_json(block),
+        };
+        let json = json.ok_or_else(|| SendError::Block { kind: kind(block) })?;
         bytes += json.to_string().len();
         has_something |= block.as_text().is_none_or(|text| !text.trim().is_empty());
     }
-    if !has_something {
+    if is_message && !has_something {
         return Err(SendError::Empty);
     }
     if bytes > most_bytes {
@@ -28,12 +52,30 @@ pub(crate) fn admit(content: &[ContentBlock], most_bytes: usize) -> Result<(), S
     Ok(())
 }
 
-/// The user line of a message. Its uuid is the event's, so that a runtime that sees it twice acts once.
-pub(crate) fn frame(event: &EventId, content: &[ContentBlock]) -> Frame {
-    let blocks = content.iter().filter_map(block_json).map(block).collect();
-    let mut user = User::new(Content::Blocks(blocks));
+/// The user line of a message, with what else the agent must know. Its uuid is the event's, so that a runtime that sees
+/// it twice acts once.
+pub(crate) fn frame(event: &EventId, content: &[ContentBlock], notes: &[String]) -> Frame {
+    let notes = notes.iter().map(|note| Block::text(reminder(note)));
+    let blocks = notes.chain(content.iter().filter_map(block_json).map(block));
+    let mut user = User::new(Content::Blocks(blocks.collect()));
     user.uuid = Some(event_uuid(event).to_string());
     Frame::User(Box::new(user))
+}
+
+/// A user line that no user wrote: how often the turn of a message has gone on tells it from others.
+pub(crate) fn note(turn: &EventId, restarts: u32, notes: &[String]) -> Frame {
+    let blocks = notes.iter().map(|note| Block::text(reminder(note))).collect();
+    let mut user = User::new(Content::Blocks(blocks));
+    let number = event_uuid(turn).as_u128().wrapping_add(u128::from(restarts) + 1);
+    let uuid = uuid::Builder::from_random_bytes(number.to_be_bytes()).into_uuid();
+    user.uuid = Some(uuid.to_string());
+    user.is_synthetic = Some(true);
+    Frame::User(Box::new(user))
+}
+
+/// How an agent is told what does not come from its user.
+pub(crate) fn reminder(text: &str) -> String {
+    format!("<system-reminder>\n{text}\n</system-reminder>")
 }
 
 /// The uuid that stands for an event towards a runtime.
@@ -110,6 +152,11 @@ mod tests {
         serde_json::from_value(json).unwrap()
     }
 
+    fn message(json: Value) -> [Input; 1] {
+        let content = blocks(json);
+        [Input::Message { content }]
+    }
+
     #[test]
     fn what_a_model_cannot_be_given_is_refused_by_name() {
         for (json, name) in [
@@ -120,12 +167,13 @@ mod tests {
             ),
             (json!([{"type":"hologram"}]), "hologram"),
         ] {
-            assert!(matches!(admit(&blocks(json), 1000), Err(SendError::Block { kind }) if kind == name));
+            assert!(matches!(admit(&message(json), 1000), Err(SendError::Block { kind }) if kind == name));
         }
+        assert!(matches!(admit(&[], 1000), Err(SendError::Empty)));
         for json in [json!([]), json!([{"type":"text","text":" \n"}])] {
-            assert!(matches!(admit(&blocks(json), 1000), Err(SendError::Empty)));
+            assert!(matches!(admit(&message(json), 1000), Err(SendError::Empty)));
         }
-        let long = blocks(json!([{"type":"text","text":"x".repeat(1000)}]));
+        let long = message(json!([{"type":"text","text":"x".repeat(1000)}]));
         assert!(matches!(
             admit(&long, 1000),
             Err(SendError::TooLarge { limit: 1000, .. })
@@ -137,15 +185,31 @@ mod tests {
     fn a_message_becomes_one_user_line_with_the_uuid_of_its_event() {
         let id = EventId::random();
         let image = json!({"type":"image","source":{"type":"base64","media_type":"image/png","data":"AA=="}});
-        let line = frame(&id, &blocks(json!([{"type":"text","text":"look"}, image])))
-            .to_line()
-            .unwrap();
+        let content = blocks(json!([{"type":"text","text":"look"}, image]));
+        let line = frame(&id, &content, &[]).to_line().unwrap();
         let json: Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(
             json["message"]["content"],
             json!([{"type":"text","text":"look"}, image])
         );
         assert_eq!(json["uuid"], event_uuid(&id).to_string());
+        let line = frame(&id, &content, &["be brief".into()]).to_line().unwrap();
+        let json: Value = serde_json::from_slice(&line).unwrap();
+        let note = json["message"]["content"][0]["text"].as_str().unwrap();
+        assert!(note.starts_with("<system-reminder>") && note.contains("be brief"));
+    }
+
+    #[test]
+    fn each_note_of_a_turn_has_a_uuid_of_its_own() {
+        let turn = EventId::random();
+        let uuid = |restarts| {
+            let line = note(&turn, restarts, &["go on".into()]).to_line().unwrap();
+            let json: Value = serde_json::from_slice(&line).unwrap();
+            assert_eq!(json["isSynthetic"], true);
+            json["uuid"].clone()
+        };
+        assert_eq!(uuid(1), uuid(1));
+        assert!(uuid(1) != uuid(2) && uuid(1) != event_uuid(&turn).to_string());
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub trait Network: Send + Sync {
 
 #[async_trait]
 pub trait Attachment: Send + Sync {
+    /// The session's hard limit from now on.
+    fn set_budget(&self, budget: Option<Cost>);
+
     /// Ends what is served; open model calls are closed in the ledger before this returns.
     async fn detach(self: Box<Self>);
 }

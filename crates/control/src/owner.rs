@@ -3,37 +3,50 @@
 //! ```text
 //!            message                    started                      result, queue empty
 //!   resting ---------> starting -------------------> working ------------------------------> resting
-//!                         |  failed, interrupted        |  exit, nonsense, lost guest           ^
-//!                         +-----------------------------+---------------------------------------+
+//!                       ^ |  failed, interrupted      | ^ |  exit, nonsense, lost guest        ^
+//!                       | +---------------------------|-|-+------------------------------------+
+//!                       |          goes on            | | answered
+//!                       +-----------------------------+ +---- paused: every open call waits for the user
 //! ```
 //!
 //! A turn begins in the log before the runtime hears of it, and what a runtime did is in the log before anybody sees
-//! it. However a turn ends, the log says so: with its result, or with what was cut.
+//! it. However a turn ends, the log says so: with its result, or with what was cut. Where sessions outlive their hosts,
+//! what is kept of a turn lets another owner go on with it.
 
 mod ending;
+mod inputs;
 mod interrupt;
 mod log;
+mod pause;
 mod records;
+mod recovery;
 mod turn;
+mod under_way;
+mod updates;
 
 use crate::hub::Hub;
-use crate::place::Place;
+use crate::input::Input;
+use crate::place::{Address, Place};
 use crate::record::Record;
 use crate::runtime::{Report, Runtime};
 use crate::sessions::Parts;
 use crate::start::Started;
 use crate::tasks::{Task, TaskFailed};
+use crate::toolset::Toolset;
 use crate::translate::Translator;
+use crate::update::Update;
 use crate::{AccessError, Idle, SendError};
-use domain::{EventId, SandboxId};
+use domain::SandboxId;
 pub(crate) use ending::{End, remove};
 use interrupt::Interrupt;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+use store::LoggedEvent;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
-use wire::ContentBlock;
+pub(crate) use under_way::Kept;
+use under_way::Turn;
 
 /// Commands that may wait; whoever comes next waits to enter.
 pub(crate) const COMMANDS: usize = 32;
@@ -41,10 +54,11 @@ pub(crate) const COMMANDS: usize = 32;
 /// What an owner can be asked. Every one is answered.
 pub(crate) enum Command {
     Send {
-        content: Vec<ContentBlock>,
-        reply: oneshot::Sender<Result<EventId, SendError>>,
+        inputs: Vec<Input>,
+        reply: oneshot::Sender<Result<Vec<LoggedEvent>, SendError>>,
     },
-    Interrupt {
+    Update {
+        update: Box<Update>,
         reply: oneshot::Sender<Result<(), SendError>>,
     },
     End {
@@ -57,6 +71,7 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Standing {
     pub busy: bool,
+    /// Why it is not busy; it may be in the middle of a turn that waits for the user.
     pub idle: Idle,
     /// Its owner ended in the middle of something.
     pub gone: bool,
@@ -80,17 +95,24 @@ pub(crate) struct Owner {
     hub: Arc<Hub>,
     standing: watch::Sender<Standing>,
     commands: mpsc::Receiver<Command>,
-    /// Numbers of the messages that wait.
+    /// Numbers of the messages that wait, and of what their operator adds to them.
     queue: VecDeque<u64>,
     /// Processes that the session has had.
     processes: u64,
     /// Time in which the session was running, before the present turn.
     active: Duration,
     turn: Option<Turn>,
+    /// What is stored of it.
+    stored_turn: Option<String>,
     /// A turn has ended and the next message follows at once.
     goes_on: bool,
+    /// A message came while the place was looked for.
+    begins_when_there: bool,
     place: Option<Place>,
     work: Work,
+    tools: Option<Arc<Toolset>>,
+    /// A sandbox that an owner before this one had.
+    left: Option<Address>,
 }
 
 /// What is under way at the session's place.
@@ -111,20 +133,16 @@ struct Running {
     seen: u64,
     /// Bytes of lines that were seen and are not stored.
     unstored_bytes: usize,
+    /// It has asked something for the user since the last append.
+    asked: bool,
     /// The end of what the runtime said on standard error.
     last_words: String,
-}
-
-/// A turn that is under way.
-struct Turn {
-    began: Instant,
-    interrupt: Option<Interrupt>,
 }
 
 /// What woke the owner.
 enum Woken {
     Command(Option<Command>),
-    Started(Result<Started, TaskFailed>),
+    Started(Box<Result<Started, TaskFailed>>),
     Reports(Vec<Report>),
     Deadline,
 }
@@ -140,12 +158,17 @@ pub(crate) struct Begin {
     pub queue: VecDeque<u64>,
     pub processes: u64,
     pub active: Duration,
+    /// A turn that an owner before this one began.
+    pub turn: Option<Kept>,
+    /// The sandbox that it had.
+    pub left: Option<Address>,
 }
 
 impl Owner {
     pub(crate) fn new(begin: Begin, commands: mpsc::Receiver<Command>) -> Self {
         Self {
             parts: begin.parts,
+            tools: begin.record.settings.tools.clone().map(Arc::new),
             record: begin.record,
             epoch: begin.epoch,
             create: begin.create,
@@ -155,21 +178,28 @@ impl Owner {
             queue: begin.queue,
             processes: begin.processes,
             active: begin.active,
-            turn: None,
+            // Whatever is stored differs from it.
+            stored_turn: begin.turn.as_ref().map(|_| String::new()),
+            turn: begin.turn.map(Turn::taken_over),
             goes_on: false,
+            begins_when_there: false,
             place: None,
             work: Work::Nothing,
+            left: begin.left,
         }
     }
 
     /// Until the session ends, or everybody who could ask for something is gone.
     pub(crate) async fn run(mut self) {
+        if let Err(quit) = self.take_over().await {
+            return self.quit(quit).await;
+        }
         let quit = loop {
             let woken = self.wait().await;
             let done = match woken {
                 Woken::Command(None) => return,
                 Woken::Command(Some(command)) => self.command(command).await,
-                Woken::Started(started) => self.started(started).await,
+                Woken::Started(started) => self.started(*started).await,
                 Woken::Reports(reports) => self.reports(reports).await,
                 Woken::Deadline => self.deadline().await,
             };
@@ -181,6 +211,10 @@ impl Owner {
                 break quit;
             }
         };
+        self.quit(quit).await;
+    }
+
+    async fn quit(self, quit: Quit) {
         if let Quit::Store(error) = quit {
             self.give_up(error).await;
         }
@@ -192,7 +226,7 @@ impl Owner {
         let worked = async {
             match work {
                 Work::Nothing => std::future::pending().await,
-                Work::Starting { task, .. } => Woken::Started(task.join().await),
+                Work::Starting { task, .. } => Woken::Started(Box::new(task.join().await)),
                 Work::Running(running) => {
                     let mut reports = Vec::new();
                     running.runtime.output.next(&mut reports).await;
@@ -240,8 +274,8 @@ impl Owner {
 
     async fn command(&mut self, command: Command) -> Result<(), Quit> {
         match command {
-            Command::Send { content, reply } => self.send(content, reply).await,
-            Command::Interrupt { reply } => self.interrupt(reply).await,
+            Command::Send { inputs, reply } => self.receive(inputs, reply).await,
+            Command::Update { update, reply } => self.update(*update, reply).await,
             Command::End { how, reply } => self.end(how, reply).await,
         }
     }

@@ -6,7 +6,7 @@ use crate::CleanupFailure;
 use crate::network::{Attachment, Grant};
 use crate::record::Record;
 use crate::sessions::Parts;
-use domain::{SandboxId, SandboxState};
+use domain::{Cost, SandboxId, SandboxState};
 use guest_protocol::Client;
 use uuid::Uuid;
 
@@ -21,6 +21,37 @@ pub(crate) struct Place {
     memory_kills: u64,
 }
 
+/// A sandbox and the key that it shows the gateway.
+#[derive(Debug, Clone)]
+pub(crate) struct Address {
+    pub sandbox: SandboxId,
+    pub token: String,
+    /// As it is recorded.
+    pub state: SandboxState,
+}
+
+impl Address {
+    pub(crate) fn random() -> Self {
+        let half = || Uuid::new_v4().simple();
+        Self {
+            sandbox: SandboxId::random(),
+            token: format!("hostler-session-{}{}", half(), half()),
+            state: SandboxState::Starting,
+        }
+    }
+}
+
+/// What files a sandbox began with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Files {
+    /// None: the session's first.
+    Fresh,
+    /// Those of the sandbox before it.
+    Kept,
+    /// None, where the agent may look for some.
+    Lost,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PlaceError {
     #[error("the sandbox could not be started: {0}")]
@@ -32,27 +63,58 @@ pub(crate) enum PlaceError {
 }
 
 impl Place {
-    /// Builds the sandbox, which is recorded already.
+    /// Builds the sandbox, which is recorded already, on the files of the one before it.
     pub(crate) async fn build(
         parts: &Parts,
         record: &Record,
-        sandbox: SandboxId,
-    ) -> Result<Self, PlaceError> {
-        let session = &record.row.id;
-        let spec = sandbox::Spec {
-            id: sandbox.clone(),
+        address: Address,
+        files_from: Option<SandboxId>,
+    ) -> Result<(Self, Files), PlaceError> {
+        let files = match files_from {
+            Some(_) => Files::Kept,
+            None => Files::Fresh,
+        };
+        let mut spec = sandbox::Spec {
+            id: address.sandbox.clone(),
             limits: record.row.limits,
             workspace: record.workspace(),
             egress_ports: record.rules.explicit_ports(),
+            files_from,
         };
-        let (created, spent) =
-            tokio::join!(parts.backend.create(&spec), parts.store.model_call_sums(session));
-        let created = created?;
-        let token = format!(
-            "hostler-session-{}{}",
-            Uuid::new_v4().simple(),
-            Uuid::new_v4().simple()
-        );
+        match parts.backend.create(&spec).await {
+            Ok(created) => {
+                let place = Self::serve(parts, record, address, created).await;
+                Ok((place?, files))
+            }
+            // The one before it left none.
+            Err(sandbox::Error::NotFound { .. }) if spec.files_from.is_some() => {
+                spec.files_from = None;
+                let created = parts.backend.create(&spec).await?;
+                let place = Self::serve(parts, record, address, created).await;
+                Ok((place?, Files::Lost))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Finds a sandbox that was built by a host before this one.
+    pub(crate) async fn find(parts: &Parts, record: &Record, address: Address) -> Result<Self, PlaceError> {
+        let created = parts.backend.attach(&address.sandbox).await?;
+        Self::serve(parts, record, address, created).await
+    }
+
+    async fn serve(
+        parts: &Parts,
+        record: &Record,
+        Address {
+            sandbox,
+            token,
+            state,
+        }: Address,
+        created: sandbox::Created,
+    ) -> Result<Self, PlaceError> {
+        let session = &record.row.id;
+        let spent = parts.store.model_call_sums(session).await;
         let attached = match spent {
             Ok(spent) => {
                 let grant = Grant {
@@ -71,7 +133,7 @@ impl Place {
                 sandbox,
                 client: Client::new(created.guest_socket),
                 token,
-                state: SandboxState::Starting,
+                state,
                 attachment: Some(attachment),
                 memory_kills: 0,
             }),
@@ -79,6 +141,13 @@ impl Place {
                 tell(&destroy(parts, &sandbox).await);
                 Err(error)
             }
+        }
+    }
+
+    /// The session's hard limit from now on.
+    pub(crate) fn set_budget(&self, budget: Option<Cost>) {
+        if let Some(attachment) = &self.attachment {
+            attachment.set_budget(budget);
         }
     }
 

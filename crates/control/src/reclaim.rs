@@ -3,14 +3,18 @@
 //!
 //! What cannot be taken away now is told and tried again by the next start; it keeps nobody from starting.
 
+use crate::asks::Answer;
 use crate::conclusion::Conclusion;
 use crate::events::Item;
 use crate::hub::Hub;
+use crate::owner::Kept;
+use crate::place::Address;
 use crate::sessions::Parts;
+use crate::settings::Lifetime;
 use crate::{Idle, StartError, place, summary, translate};
-use domain::{EventId, SessionStatus};
+use domain::{EventId, SandboxId, SandboxState, SessionStatus};
 use futures_util::StreamExt;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use store::{Append, Query, Session, Store};
 use time::OffsetDateTime;
@@ -57,6 +61,99 @@ pub(crate) async fn reclaim(parts: &Parts) -> Result<(), StartError> {
         Ok(())
     };
     tokio::join!(ended, logged).1
+}
+
+/// What an instance before this one left, where sessions outlive it: sandboxes that are nobody's any more are destroyed,
+/// those that are gone are recorded as such, and the sessions are answered that have something under way.
+pub(crate) async fn survey(parts: &Parts) -> Result<Vec<Session>, StartError> {
+    parts.store.cut_calls_of_dead_instances().await?;
+    let there: BTreeSet<SandboxId> = parts.backend.survivors().await?.into_iter().collect();
+    let recorded = parts.store.sandboxes_alive().await?;
+    let mut sessions = parts.store.sessions_under_way().await?;
+    let mut kept = BTreeSet::new();
+    for sandbox in recorded.iter().filter(|sandbox| there.contains(&sandbox.id)) {
+        let row = parts.store.session(&sandbox.session).await?;
+        if row.sandbox.as_ref() == Some(&sandbox.id) && row.status != SessionStatus::Terminated {
+            kept.insert(sandbox.id.clone());
+            if !sessions.iter().any(|session| session.id == row.id) {
+                sessions.push(row);
+            }
+        }
+    }
+    let gone = recorded.into_iter().map(|sandbox| sandbox.id);
+    let ended: BTreeSet<SandboxId> = gone.chain(there).filter(|id| !kept.contains(id)).collect();
+    tracing::info!(
+        sandboxes = kept.len(),
+        ended = ended.len(),
+        sessions = sessions.len(),
+        "taking over what an earlier hostler left"
+    );
+    let destroyed: Vec<_> = ended.iter().map(|id| place::destroy(parts, id)).collect();
+    futures_util::stream::iter(destroyed)
+        .buffer_unordered(AT_ONCE)
+        .for_each(|failures| {
+            place::tell(&failures);
+            std::future::ready(())
+        })
+        .await;
+    Ok(sessions)
+}
+
+/// A turn that another owner began, and the sandbox that it had.
+pub(crate) async fn left_behind(
+    parts: &Parts,
+    row: &Session,
+) -> Result<(Option<Kept>, Option<Address>), store::Error> {
+    if parts.settings.lifetime == Lifetime::Host {
+        return Ok((None, None));
+    }
+    let turn = row.turn.as_deref().map(serde_json::from_str).transpose();
+    let turn = turn.map_err(|error| store::Error::Corrupt {
+        what: format!("the turn of session {}", row.id),
+        reason: error.to_string(),
+    })?;
+    let Some(sandbox) = &row.sandbox else {
+        return Ok((with_answers(parts, row, turn).await?, None));
+    };
+    let recorded = parts.store.sandboxes_of(&row.id).await?;
+    let recorded = recorded.into_iter().find(|recorded| recorded.id == *sandbox);
+    let left = recorded.filter(|recorded| recorded.state != SandboxState::Destroyed);
+    let left = left.and_then(|recorded| {
+        Some(Address {
+            sandbox: recorded.id,
+            token: recorded.token?,
+            state: recorded.state,
+        })
+    });
+    Ok((with_answers(parts, row, turn).await?, left))
+}
+
+/// The answers to a turn's calls stand in the log.
+async fn with_answers(
+    parts: &Parts,
+    row: &Session,
+    turn: Option<Kept>,
+) -> Result<Option<Kept>, store::Error> {
+    let Some(mut turn) = turn else { return Ok(None) };
+    let types = ["user.tool_confirmation", "user.custom_tool_result"].map(str::to_owned);
+    let mut answers = BTreeMap::new();
+    let mut after = 0;
+    loop {
+        let query = Query {
+            after,
+            limit: PAGE,
+            types: &types,
+        };
+        let page = parts.store.events(&row.id, query).await?;
+        let Some(last) = page.last() else { break };
+        after = last.seq;
+        let answered = page
+            .iter()
+            .filter_map(|logged| Answer::of_event(&logged.event.body));
+        answers.extend(answered.map(|(id, answer)| (id.clone(), answer)));
+    }
+    turn.read_back(answers);
+    Ok(Some(turn))
 }
 
 /// Claims a session that was left in the middle of a turn and ends the turn in its log.

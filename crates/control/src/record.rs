@@ -1,8 +1,9 @@
 //! What control alone keeps of a session, as JSON in its row.
 
-use crate::{CreateError, NewSession, Runtime};
+use crate::{CreateError, NewSession, Runtime, Toolset};
 use domain::Cost;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Everything of [`NewSession`] that has no column of its own.
@@ -15,6 +16,11 @@ pub(crate) struct SessionSettings {
     pub runtime: Runtime,
     /// Paths below the workspace that the agent must not see.
     pub masked: Vec<PathBuf>,
+    /// Nothing where the agent may use all that its runtime has.
+    pub tools: Option<Toolset>,
+    /// Variables that the agent's programs get besides.
+    pub environment: BTreeMap<String, String>,
+    pub effort: Option<String>,
 }
 
 pub(crate) fn row(id: &domain::SessionId, new: NewSession) -> Result<store::NewSession, CreateError> {
@@ -35,6 +41,9 @@ pub(crate) fn row(id: &domain::SessionId, new: NewSession) -> Result<store::NewS
         system_prompt: new.system_prompt,
         runtime: new.runtime,
         masked,
+        tools: new.tools,
+        environment: new.environment,
+        effort: new.effort,
     };
     Ok(store::NewSession {
         id: id.clone(),
@@ -44,6 +53,7 @@ pub(crate) fn row(id: &domain::SessionId, new: NewSession) -> Result<store::NewS
         limits: new.limits,
         egress_rules: serde_json::to_value(&new.rules).map_err(unwritable)?,
         settings: serde_json::to_value(&settings).map_err(unwritable)?,
+        hosting: new.hosting,
     })
 }
 

@@ -12,7 +12,7 @@ pub(crate) use input::{Input, InputFull};
 pub(crate) use launch::{Conversation, INITIALIZE, Launch, initialize};
 pub(crate) use output::{Output, Report};
 
-use guest_protocol::{Client, ClientError, Signal, Spawn};
+use guest_protocol::{Client, ClientError, ErrorKind, Signal, Spawn};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -29,6 +29,21 @@ pub(crate) struct Runtime {
     input: Input,
     pub output: Output,
     pub acks: Acks,
+}
+
+/// A process that was there.
+pub(crate) struct Found {
+    pub runtime: Runtime,
+    /// Whether it was told anything yet.
+    pub had_input: bool,
+}
+
+/// What has passed between hosts and a process.
+#[derive(Debug, Clone, Copy, Default)]
+struct Progress {
+    /// The last output record that is stored.
+    stored: u64,
+    inputs: u64,
 }
 
 /// How to find out whether a sandbox still lives, when its guest does not answer.
@@ -56,23 +71,59 @@ impl Runtime {
             }
             attempts.failed(&error).await?;
         }
-        let process = spawn.id;
-        let output = Output::start(client.clone(), process.clone(), lifeline.clone());
-        let input = Input::start(client.clone(), process.clone(), lifeline, output.reporter());
+        let runtime = Self::follow(client, spawn.id, Progress::default(), lifeline);
         for line in lines {
             // There is room: the queue is longer than any first lines.
-            if input.send(line).is_err() {
-                tracing::error!(process, "the first lines did not fit");
+            if runtime.send(line).is_err() {
+                tracing::error!(process = runtime.process, "the first lines did not fit");
             }
         }
+        Ok(runtime)
+    }
+
+    /// Finds a process that a host before this one started; nothing if it was never started.
+    pub(crate) async fn find(
+        client: Client,
+        process: String,
+        stored: u64,
+        lifeline: Lifeline,
+    ) -> Result<Option<Found>, String> {
+        let mut attempts = Attempts::new(lifeline.clone());
+        let found = loop {
+            match client.process(&process).await {
+                Ok(found) => break found,
+                Err(error) if error.kind() == Some(ErrorKind::NotFound) => return Ok(None),
+                Err(error) if error.is_retryable() => attempts.failed(&error).await?,
+                Err(error) => return Err(error.to_string()),
+            }
+        };
+        let progress = Progress {
+            stored,
+            inputs: found.next_input_seq.saturating_sub(1),
+        };
+        Ok(Some(Found {
+            runtime: Self::follow(client, process, progress, lifeline),
+            had_input: progress.inputs > 0,
+        }))
+    }
+
+    fn follow(client: Client, process: String, progress: Progress, lifeline: Lifeline) -> Self {
+        let output = Output::start(client.clone(), process.clone(), progress.stored, lifeline.clone());
+        let input = Input::start(
+            client.clone(),
+            process.clone(),
+            progress.inputs,
+            lifeline,
+            output.reporter(),
+        );
         let acks = Acks::start(client.clone(), process.clone());
-        Ok(Self {
+        Self {
             process,
             client,
             input,
             output,
             acks,
-        })
+        }
     }
 
     pub(crate) fn send(&self, line: Vec<u8>) -> Result<(), InputFull> {

@@ -3,20 +3,26 @@
 
 use crate::entry::Entry;
 use crate::owner::{Command, End};
+use crate::settings::Lifetime;
+use crate::update::Update;
 use crate::{
-    AccessError, BeginError, CreateError, EventStream, Network, SendError, Settings, StartError, Summary,
-    message, owner, reclaim, record, summary,
+    AccessError, BeginError, CreateError, EventStream, Input, Network, SendError, Settings, StartError,
+    Summary, Toolset, message, owner, reclaim, record, summary,
 };
-use domain::{Cost, EventId, Limits, SessionId};
+use domain::{Cost, Limits, SessionId};
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use store::Store;
+use store::{LoggedEvent, Store};
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
-use wire::{ContentBlock, SessionError, StopReason};
+use wire::{SessionError, StopReason};
+
+/// Sessions that are taken over at the same time.
+const AT_ONCE: usize = 16;
 
 /// A handle to all sessions of a store; cheap to clone. When the last one is dropped without
 /// [`shutdown`](Self::shutdown), everything stops where it is, as if the process had been killed.
@@ -50,6 +56,14 @@ pub struct NewSession {
     pub system_prompt: Option<String>,
     pub title: Option<String>,
     pub runtime: Runtime,
+    /// Nothing where the agent may use all that its runtime has.
+    pub tools: Option<Toolset>,
+    /// Variables that the agent's programs get besides.
+    pub environment: BTreeMap<String, String>,
+    /// How hard the model works, where that is not left to the runtime.
+    pub effort: Option<String>,
+    /// Of a session of the API.
+    pub hosting: Option<store::Hosting>,
 }
 
 /// Which program plays the agent.
@@ -73,17 +87,44 @@ pub struct Idle {
 }
 
 impl Control {
-    /// Takes over the store: what a dead instance left running is ended, and each session's log says what was cut.
+    /// Takes over the store: what an instance before this one left running is ended, and each session's log says what
+    /// was cut; or it goes on, where sessions outlive their hosts.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
-        reclaim::reclaim(&parts).await?;
+        let left = match parts.settings.lifetime {
+            Lifetime::Host => {
+                reclaim::reclaim(&parts).await?;
+                Vec::new()
+            }
+            Lifetime::Session => reclaim::survey(&parts).await?,
+        };
         let shared = Shared {
             parts: Arc::new(parts),
             entries: Mutex::default(),
             closing: AtomicBool::new(false),
         };
-        Ok(Self {
+        let control = Self {
             shared: Arc::new(shared),
-        })
+        };
+        control.take_over(left).await;
+        Ok(control)
+    }
+
+    /// Goes on with sessions that have something under way. One that cannot be is left to whoever asks for it next.
+    async fn take_over(&self, left: Vec<store::Session>) {
+        let woken = left.into_iter().map(|row| async move {
+            let woken = async {
+                let idle = summary::idle(&self.shared.parts.store, &row).await?;
+                let entry = Arc::new(Entry::stored(&row).with_idle(idle));
+                self.entries().insert(row.id.clone(), entry.clone());
+                entry.wake(&self.shared.parts, &row.id).await
+            };
+            if let Err(error) = woken.await {
+                tracing::error!(session = %row.id, %error, "a session could not be taken over");
+            }
+        });
+        futures_util::stream::iter(woken)
+            .for_each_concurrent(AT_ONCE, |woken| woken)
+            .await;
     }
 
     /// A new idle session. Its sandbox starts with the first message.
@@ -105,23 +146,23 @@ impl Control {
         Ok(id)
     }
 
-    /// A new session with its first message, in one commit: neither is there without the other.
+    /// A new session with its first inputs, in one commit: neither is there without the other.
     pub async fn begin(
         &self,
         new: NewSession,
-        content: Vec<ContentBlock>,
-    ) -> Result<(SessionId, EventId), BeginError> {
+        inputs: Vec<Input>,
+    ) -> Result<(SessionId, Vec<LoggedEvent>), BeginError> {
         if self.shared.closing.load(Ordering::Acquire) {
             return Err(CreateError::ShuttingDown.into());
         }
-        message::admit(&content, self.shared.parts.settings.bounds.message_bytes)?;
+        message::admit(&inputs, self.shared.parts.settings.bounds.message_bytes)?;
         let id = SessionId::random();
         let row = record::row(&id, new)?;
         let session = store::Session::new(&row, OffsetDateTime::now_utc());
         let entry = Arc::new(Entry::created(session, Some(row)));
         self.entries().insert(id.clone(), entry.clone());
         let sent = self
-            .ask(&entry, &id, |reply| Command::Send { content, reply })
+            .ask(&entry, &id, |reply| Command::Send { inputs, reply })
             .await;
         let sent = sent.map_err(SendError::from).flatten();
         if sent.is_err() {
@@ -130,24 +171,31 @@ impl Control {
         Ok((id, sent?))
     }
 
-    /// Stores a message and has the agent act on it, after what it is doing and what waits already.
-    pub async fn send(&self, id: &SessionId, content: Vec<ContentBlock>) -> Result<EventId, SendError> {
-        message::admit(&content, self.shared.parts.settings.bounds.message_bytes)?;
+    /// Stores inputs, all of them or none, and has the agent act on them: on a message after what it is doing and what
+    /// waits already, on the rest at once.
+    pub async fn send(&self, id: &SessionId, inputs: Vec<Input>) -> Result<Vec<LoggedEvent>, SendError> {
+        message::admit(&inputs, self.shared.parts.settings.bounds.message_bytes)?;
         let entry = self.entry(id).await?;
         if entry.is_terminated() {
             return Err(SendError::Terminated { session: id.clone() });
         }
-        self.ask(&entry, id, |reply| Command::Send { content, reply })
+        self.ask(&entry, id, |reply| Command::Send { inputs, reply })
             .await?
     }
 
-    /// Ends the present turn; messages that wait come after it. Does nothing to a session that is idle.
+    /// Ends the present turn; messages that wait come after it. Does nothing to a session that has none.
     pub async fn interrupt(&self, id: &SessionId) -> Result<(), SendError> {
-        let entry = self.entry(id).await?;
-        if !entry.is_busy() {
+        if !self.entry(id).await?.is_in_turn() {
             return Ok(());
         }
-        self.ask(&entry, id, |reply| Command::Interrupt { reply }).await?
+        self.send(id, vec![Input::Interrupt]).await.map(drop)
+    }
+
+    pub(crate) async fn update(&self, id: &SessionId, update: Update) -> Result<(), SendError> {
+        let entry = self.entry(id).await?;
+        let update = Box::new(update);
+        self.ask(&entry, id, |reply| Command::Update { update, reply })
+            .await?
     }
 
     /// The log after an event's number (0 for all of it), and then what comes.
@@ -183,6 +231,16 @@ impl Control {
         .await?
     }
 
+    /// Ends the runtime and the sandbox of a session that rests or waits.
+    pub(crate) async fn lay_down(&self, id: &SessionId) -> Result<(), AccessError> {
+        let entry = self.entry(id).await?;
+        self.ask(&entry, id, |reply| Command::End {
+            how: End::Archive,
+            reply,
+        })
+        .await?
+    }
+
     /// Stops the session and removes its files, its log and its row.
     pub async fn remove(&self, id: &SessionId) -> Result<(), AccessError> {
         let entry = self.entry(id).await?;
@@ -205,6 +263,10 @@ impl Control {
         Ok(self.shared.parts.store.sessions().await?)
     }
 
+    pub(crate) fn store(&self) -> &Store {
+        &self.shared.parts.store
+    }
+
     pub async fn session(&self, id: &SessionId) -> Result<store::Session, AccessError> {
         Ok(self.shared.parts.store.session(id).await?)
     }
@@ -212,17 +274,26 @@ impl Control {
     /// Ends every runtime and sandbox and all readers, and waits for that until the deadline. Sessions that were
     /// working get an error and are idle. What is not ended by then is reclaimed by the next start.
     pub async fn shutdown(&self, deadline: Duration) {
+        self.let_go(End::Shutdown, deadline).await;
+    }
+
+    /// Ends all readers and lets go of every session as it is, for the next start to go on with.
+    pub async fn leave(&self, deadline: Duration) {
+        self.let_go(End::Leave, deadline).await;
+    }
+
+    async fn let_go(&self, how: End, deadline: Duration) {
         self.shared.closing.store(true, Ordering::Release);
         let entries: Vec<_> = self.entries().drain().collect();
         let ended = join_all(entries.into_iter().map(|(id, entry)| async move {
-            if let Err(error) = entry.shut_down().await {
+            if let Err(error) = entry.let_go(how).await {
                 tracing::warn!(session = %id, %error, "a session did not end cleanly");
             }
         }));
         if tokio::time::timeout(deadline, ended).await.is_err() {
             tracing::warn!(
                 ?deadline,
-                "not every session ended in time; the next start ends the rest"
+                "not every session ended in time; the next start takes over the rest"
             );
         }
     }

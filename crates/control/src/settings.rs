@@ -8,6 +8,17 @@ pub struct Settings {
     pub runtime: RuntimeTemplate,
     pub deadlines: Deadlines,
     pub bounds: Bounds,
+    pub lifetime: Lifetime,
+}
+
+/// What sandboxes outlive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Nothing: a start ends what a host before it left, and a turn that is cut has ended.
+    #[default]
+    Host,
+    /// The host: a start goes on with the sandboxes that are there and with every turn that was cut.
+    Session,
 }
 
 /// The program of a runtime, before what is the session's own.
@@ -48,6 +59,8 @@ impl Default for RuntimeTemplate {
             ("NO_PROXY", no_proxy),
             ("no_proxy", no_proxy),
             ("IS_SANDBOX", "1"),
+            // Custom tools have the names that the model is told of.
+            ("CLAUDE_AGENT_SDK_MCP_NO_PREFIX", "1"),
             ("CLAUDE_CONFIG_DIR", "/home/agent/.claude"),
             ("HOME", "/home/agent"),
             ("USER", "agent"),
@@ -115,6 +128,8 @@ pub struct Bounds {
     pub message_bytes: usize,
     /// Messages that wait for the agent.
     pub queued_messages: usize,
+    /// How often one turn may go on in another runtime, where sessions outlive theirs.
+    pub restarts: u32,
 }
 
 impl Default for Bounds {
@@ -122,6 +137,7 @@ impl Default for Bounds {
         Self {
             message_bytes: 24 << 20,
             queued_messages: 100,
+            restarts: 3,
         }
     }
 }

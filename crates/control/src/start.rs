@@ -1,94 +1,229 @@
-//! From a message to a runtime that works on it: a place if there is none, the conversation so far, the process.
+//! From a turn to a runtime that works on it: a place if there is none, the conversation so far, the process. And from a
+//! host that is gone to the place and the process that it left.
 
-use crate::place::{self, Place};
+use crate::place::{self, Address, Files, Place, PlaceError};
 use crate::record::Record;
 use crate::runtime::{Conversation, Launch, Lifeline, Runtime, initialize};
 use crate::sessions::Parts;
+use crate::toolset::Toolset;
 use crate::{message, transcript};
 use domain::{Cost, EventId, SandboxId, SessionId};
 use guest_protocol::{ClientError, ErrorKind};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 use store::{LoggedEvent, Query, Store};
+use stream_json::FrameError;
 use uuid::Uuid;
+use wire::ContentBlock;
 
 const PAGE: u32 = 512;
 /// What of a long conversation is read back, as JSON.
 const MAX_CONVERSATION: usize = 48 << 20;
 
-const LOST: &str = "<system-reminder>The sandbox that this conversation was held in is gone, and this is a new one. \
-    The files that you changed, the processes that you started and the state of your shell are not in it. \
-    /workspace is as the user has it now. Look before you rely on anything from before.</system-reminder>";
+const FILES_LOST: &str = "The sandbox that this conversation was held in is gone, and this is a new one. The files that \
+    you changed, the processes that you started and the state of your shell are not in it. /workspace is as the user has \
+    it now. Look before you rely on anything from before.";
+const PROCESSES_LOST: &str = "The sandbox that this conversation was held in was lost, and this is a new one. It has the \
+    files as you left them; what was being written at the end may be incomplete. The processes that you started and the \
+    state of your shell are gone. Look before you rely on anything from before.";
+const GO_ON: &str = "You were interrupted in the middle of your work, by a failure and not by the user. Calls that have no \
+    result may have run or not: look before you repeat them. Go on with what you were doing.";
 
 /// Where the runtime shall run.
 pub(crate) enum Where {
     /// In a sandbox that is recorded and not built yet.
-    New(SandboxId),
+    New {
+        address: Address,
+        /// Its files, if the session has any.
+        files_from: Option<SandboxId>,
+    },
+    /// In one that a host before this one built.
+    Found(Address),
     There(Place),
+}
+
+impl Where {
+    pub(crate) fn sandbox(&self) -> &SandboxId {
+        match self {
+            Self::New { address, .. } | Self::Found(address) => &address.sandbox,
+            Self::There(place) => &place.sandbox,
+        }
+    }
+}
+
+/// Which process plays the agent.
+pub(crate) enum What {
+    /// A new one; its name is recorded already.
+    Run { process: String, order: Order },
+    /// One that a host before this one recorded, with what it shall do if a turn is under way.
+    Find {
+        process: String,
+        /// The last output record that is stored.
+        stored: u64,
+        order: Option<Order>,
+        /// It may not have been told so.
+        repeat: bool,
+    },
+    /// None: there is only the place to be found.
+    Nothing,
+}
+
+/// What the runtime shall do first.
+#[derive(Debug, Clone)]
+pub(crate) enum Order {
+    Message {
+        event: EventId,
+        content: Vec<ContentBlock>,
+        /// What its operator adds to it.
+        notes: Vec<String>,
+    },
+    /// Go on with the turn of a message.
+    GoOn {
+        turn: EventId,
+        restarts: u32,
+        /// Calls that were not made yet, with the runtime's ids of them.
+        calls: BTreeMap<EventId, String>,
+    },
 }
 
 pub(crate) struct Start {
     pub parts: Arc<Parts>,
     pub record: Record,
+    pub tools: Option<Arc<Toolset>>,
     pub place: Where,
-    /// The process's name; recorded already.
-    pub process: String,
-    /// The message that the runtime gets first.
-    pub message: EventId,
-    pub first_line: Vec<u8>,
+    pub what: What,
     /// Whether the session has had a process before this one.
     pub had_process: bool,
+    /// Before anything is tried.
+    pub pause: Duration,
 }
 
 /// What became of a start. A place without a runtime is there to be used or torn down.
 pub(crate) struct Started {
     pub place: Option<Place>,
-    pub runtime: Result<Runtime, String>,
+    /// Nothing where none was asked for, or the one that was looked for had never been started.
+    pub runtime: Result<Option<Runtime>, String>,
+    /// The sandbox that was looked for is not there any more.
+    pub not_found: bool,
+    /// The last output record that is stored of a process that was there already.
+    pub found: Option<u64>,
+}
+
+impl Started {
+    pub(crate) fn failed(reason: String) -> Self {
+        Self {
+            place: None,
+            runtime: Err(reason),
+            not_found: false,
+            found: None,
+        }
+    }
 }
 
 impl Start {
-    pub(crate) async fn run(self) -> Started {
+    pub(crate) async fn run(mut self) -> Started {
+        tokio::time::sleep(self.pause).await;
         let deadline = self.parts.settings.deadlines.start;
         let parts = self.parts.clone();
-        let sandbox = match &self.place {
-            Where::New(sandbox) => sandbox.clone(),
-            Where::There(place) => place.sandbox.clone(),
+        let sandbox = self.place.sandbox().clone();
+        let started = async {
+            let place = std::mem::replace(&mut self.place, Where::Found(Address::random()));
+            match self.enter(place).await {
+                Ok((place, files)) => {
+                    let (runtime, found) = self.play(&place, files).await;
+                    Started {
+                        place: Some(place),
+                        runtime,
+                        not_found: false,
+                        found,
+                    }
+                }
+                Err(error) => Started {
+                    not_found: matches!(&error, PlaceError::Sandbox(sandbox::Error::NotFound { .. })),
+                    ..Started::failed(error.to_string())
+                },
+            }
         };
-        if let Ok(started) = tokio::time::timeout(deadline, self.place_and_runtime()).await {
+        if let Ok(started) = tokio::time::timeout(deadline, started).await {
             return started;
         }
         place::tell(&place::destroy(&parts, &sandbox).await);
-        let reason = format!("the sandbox and the agent did not start within {deadline:?}");
-        Started {
-            place: None,
-            runtime: Err(reason),
+        Started::failed(format!(
+            "the sandbox and the agent did not start within {deadline:?}"
+        ))
+    }
+
+    /// The place, and what files it began with if it is a new one.
+    async fn enter(&self, place: Where) -> Result<(Place, Option<Files>), PlaceError> {
+        match place {
+            Where::There(place) => Ok((place, None)),
+            Where::Found(address) => {
+                let place = Place::find(&self.parts, &self.record, address).await?;
+                Ok((place, None))
+            }
+            Where::New { address, files_from } => {
+                let built = Place::build(&self.parts, &self.record, address, files_from).await?;
+                Ok((built.0, Some(built.1)))
+            }
         }
     }
 
-    async fn place_and_runtime(mut self) -> Started {
-        let is_new = matches!(self.place, Where::New(_));
-        let place = match std::mem::replace(&mut self.place, Where::New(SandboxId::random())) {
-            Where::There(place) => place,
-            Where::New(sandbox) => match Place::build(&self.parts, &self.record, sandbox).await {
-                Ok(place) => place,
-                Err(error) => {
-                    return Started {
-                        place: None,
-                        runtime: Err(error.to_string()),
-                    };
+    async fn play(
+        &mut self,
+        place: &Place,
+        files: Option<Files>,
+    ) -> (Result<Option<Runtime>, String>, Option<u64>) {
+        match std::mem::replace(&mut self.what, What::Nothing) {
+            What::Nothing => (Ok(None), None),
+            What::Run { process, order } => (self.start(place, files, process, order).await.map(Some), None),
+            What::Find {
+                process,
+                stored,
+                order,
+                repeat,
+            } => {
+                let lifeline = self.lifeline(place);
+                match Runtime::find(place.client.clone(), process.clone(), stored, lifeline).await {
+                    Ok(Some(found)) => {
+                        let order = order.filter(|_| repeat);
+                        (self.tell_again(found, order).map(Some), Some(stored))
+                    }
+                    Ok(None) => match order {
+                        Some(order) => (self.start(place, files, process, order).await.map(Some), None),
+                        None => (Ok(None), None),
+                    },
+                    Err(reason) => (Err(reason), None),
                 }
-            },
-        };
-        let runtime = self.runtime(&place, is_new).await;
-        Started {
-            place: Some(place),
-            runtime,
+            }
         }
     }
 
-    async fn runtime(self, place: &Place, is_new: bool) -> Result<Runtime, String> {
+    /// Repeats what a host that is gone may not have said; a runtime acts on each line once.
+    fn tell_again(&self, found: crate::runtime::Found, order: Option<Order>) -> Result<Runtime, String> {
+        let mut lines = Vec::new();
+        if let Some(order) = order {
+            if !found.had_input {
+                lines.push(self.initialize(&[]));
+            }
+            lines.extend(order.line(&[]));
+        }
+        for line in lines {
+            let line = line.map_err(|error| error.to_string())?;
+            found.runtime.send(line).map_err(|error| error.to_string())?;
+        }
+        Ok(found.runtime)
+    }
+
+    async fn start(
+        &self,
+        place: &Place,
+        files: Option<Files>,
+        process: String,
+        order: Order,
+    ) -> Result<Runtime, String> {
         let conversation = if self.had_process {
-            self.conversation(place, is_new).await?
+            self.conversation(place, files, &order).await?
         } else {
             Conversation::New(message::conversation_uuid(&self.record.row.id))
         };
@@ -97,27 +232,47 @@ impl Start {
             Conversation::Resumed(_) | Conversation::From(_) => None,
             Conversation::New(_) => self.budget_left().await?,
         };
-        let lines = vec![
-            initialize(self.record.settings.system_prompt.as_deref()).map_err(|error| error.to_string())?,
-            self.first_line,
-        ];
+        let mut notes = Vec::new();
+        if self.had_process {
+            notes.extend(files.map(|files| match files {
+                Files::Fresh | Files::Lost => FILES_LOST.to_owned(),
+                Files::Kept => PROCESSES_LOST.to_owned(),
+            }));
+        }
+        let first = order.line(&notes);
+        // What cannot go with a line goes with the system prompt.
+        let prompt_notes: &[String] = if first.is_none() { &notes } else { &[] };
+        let lines: Result<Vec<_>, _> = [self.initialize(prompt_notes)].into_iter().chain(first).collect();
         let launch = Launch {
-            process: self.process,
+            process,
             model: self.record.row.model.clone(),
             max_turns: self.record.settings.max_turns,
             max_cost,
             token: place.token.clone(),
             conversation,
+            tools: self.tools.clone(),
+            environment: self.record.settings.environment.clone(),
+            effort: self.record.settings.effort.clone(),
+            run_tool_uses: order.calls(),
         };
-        let lifeline = Lifeline {
+        let spawn = launch.spawn(&self.parts.settings.runtime);
+        let lines = lines.map_err(|error| error.to_string())?;
+        Runtime::start(place.client.clone(), spawn, lines, self.lifeline(place))
+            .await
+            .map_err(|error| format!("the agent's runtime could not be started: {error}"))
+    }
+
+    fn initialize(&self, notes: &[String]) -> Result<Vec<u8>, FrameError> {
+        let system_prompt = self.record.settings.system_prompt.as_deref();
+        initialize(system_prompt, notes, self.tools.as_deref())
+    }
+
+    fn lifeline(&self, place: &Place) -> Lifeline {
+        Lifeline {
             backend: self.parts.backend.clone(),
             sandbox: place.sandbox.clone(),
             patience: self.parts.settings.deadlines.reconnect,
-        };
-        let spawn = launch.spawn(&self.parts.settings.runtime);
-        Runtime::start(place.client.clone(), spawn, lines, lifeline)
-            .await
-            .map_err(|error| format!("the agent's runtime could not be started: {error}"))
+        }
     }
 
     /// What is left of the session's budget.
@@ -133,20 +288,30 @@ impl Start {
     }
 
     /// How the conversation goes on: by the transcript that is in the sandbox, or by one made from the log.
-    async fn conversation(&self, place: &Place, is_new: bool) -> Result<Conversation, String> {
+    async fn conversation(
+        &self,
+        place: &Place,
+        files: Option<Files>,
+        order: &Order,
+    ) -> Result<Conversation, String> {
         let id = message::conversation_uuid(&self.record.row.id);
         let unreachable = |error: ClientError| format!("the conversation could not be restored: {error}");
-        if !is_new && self.has_transcript(place, id).await.map_err(unreachable)? {
+        let may_have_one = matches!(files, None | Some(Files::Kept));
+        if may_have_one && self.has_transcript(place, id).await.map_err(unreachable)? {
             return Ok(Conversation::Resumed(id));
         }
         let events = conversation(&self.parts.store, &self.record.row.id).await;
         let events = events.map_err(|error| format!("the conversation could not be read: {error}"))?;
+        let (except, open) = match order {
+            Order::Message { event, .. } => (Some(event), None),
+            Order::GoOn { calls, .. } => (None, Some(calls)),
+        };
         let about = transcript::About {
             conversation: id,
             model: &self.record.row.model,
             directory: &self.parts.settings.runtime.directory,
-            except: &self.message,
-            note: is_new.then_some(LOST),
+            except,
+            open,
         };
         let Some(text) = transcript::rebuild(events, &about) else {
             return Ok(Conversation::New(id));
@@ -180,6 +345,31 @@ impl Start {
             Ok(bytes) => Ok(!bytes.is_empty()),
             Err(error) if error.kind() == Some(ErrorKind::NotFound) => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+}
+
+impl Order {
+    /// The line that says it; nothing where the runtime goes on by itself.
+    pub(crate) fn line(&self, more: &[String]) -> Option<Result<Vec<u8>, FrameError>> {
+        let frame = match self {
+            Self::Message {
+                event,
+                content,
+                notes,
+            } => message::frame(event, content, &[more, notes].concat()),
+            Self::GoOn { calls, .. } if !calls.is_empty() => return None,
+            Self::GoOn { turn, restarts, .. } => {
+                message::note(turn, *restarts, &[more, &[GO_ON.to_owned()]].concat())
+            }
+        };
+        Some(frame.to_line())
+    }
+
+    fn calls(&self) -> Option<Vec<String>> {
+        match self {
+            Self::GoOn { calls, .. } if !calls.is_empty() => Some(calls.values().cloned().collect()),
+            _ => None,
         }
     }
 }

@@ -36,6 +36,12 @@ impl<T> Task<T> {
         })
     }
 
+    /// Waits for the end of a task that ends by itself.
+    pub(crate) async fn finished(mut self) {
+        // A panic has been told.
+        let _ = self.join().await;
+    }
+
     pub(crate) fn abort(&self) {
         self.handle.abort();
     }

@@ -7,7 +7,7 @@ use crate::message;
 use crate::translate;
 use domain::EventId;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use store::LoggedEvent;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -24,14 +24,16 @@ pub(crate) struct About<'a> {
     pub model: &'a str,
     pub directory: &'a str,
     /// The message that is about to be delivered, and is not history.
-    pub except: &'a EventId,
-    /// What the agent must know of what was lost.
-    pub note: Option<&'a str>,
+    pub except: Option<&'a EventId>,
+    /// Calls that are made again, and the ids that the runtime knows them by.
+    pub open: Option<&'a BTreeMap<EventId, String>>,
 }
 
 /// The types of events that a transcript is made of.
-pub(crate) const TYPES: [&str; 4] = [
+pub(crate) const TYPES: [&str; 6] = [
     "user.message",
+    "user.custom_tool_result",
+    "agent.custom_tool_use",
     "agent.message",
     "agent.tool_use",
     "agent.tool_result",
@@ -39,7 +41,7 @@ pub(crate) const TYPES: [&str; 4] = [
 
 /// JSON lines; nothing if there is no conversation to go on with.
 pub(crate) fn rebuild(mut events: Vec<LoggedEvent>, about: &About<'_>) -> Option<Vec<u8>> {
-    events.retain(|logged| logged.event.processed_at.is_some() && logged.event.id != *about.except);
+    events.retain(|logged| logged.event.processed_at.is_some() && Some(&logged.event.id) != about.except);
     // A message that was queued stands in the log where it came, and in the conversation where it was acted on.
     events.sort_by_key(|logged| (logged.event.processed_at, logged.seq));
     let first = beginning(&events);
@@ -60,15 +62,26 @@ pub(crate) fn rebuild(mut events: Vec<LoggedEvent>, about: &About<'_>) -> Option
                 lines.assistant(&blocks(content), at);
             }
             Body::AgentToolUse { name, input, .. } => {
-                open.insert(logged.event.id.clone());
+                let id = lines.call(&logged.event.id, &mut open);
                 let name = translate::runtime_tool_name(name);
-                let block = json!({"type": "tool_use", "id": logged.event.id, "name": name, "input": input});
+                let block = json!({"type": "tool_use", "id": id, "name": name, "input": input});
+                lines.assistant(&[block], at);
+            }
+            Body::AgentCustomToolUse { name, input, .. } => {
+                let id = lines.call(&logged.event.id, &mut open);
+                let block = json!({"type": "tool_use", "id": id, "name": name, "input": input});
                 lines.assistant(&[block], at);
             }
             Body::AgentToolResult {
                 tool_use_id,
                 content,
                 is_error,
+            }
+            | Body::UserCustomToolResult {
+                custom_tool_use_id: tool_use_id,
+                content,
+                is_error,
+                ..
             } if open.remove(tool_use_id) => {
                 lines.result(tool_use_id, content.as_deref().unwrap_or_default(), *is_error, at);
             }
@@ -77,9 +90,6 @@ pub(crate) fn rebuild(mut events: Vec<LoggedEvent>, about: &About<'_>) -> Option
     }
     let last = events.last()?.created_at;
     lines.close(&mut open, last);
-    if let Some(note) = about.note {
-        lines.user(&[json!({"type": "text", "text": note})], last);
-    }
     Some(lines.text)
 }
 
@@ -111,6 +121,15 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
+    /// Notes a call as open, unless it is made again; answers the id that the runtime is to know it by.
+    fn call(&self, event: &EventId, open: &mut BTreeSet<EventId>) -> String {
+        if let Some(id) = self.about.open.and_then(|again| again.get(event)) {
+            return id.clone();
+        }
+        open.insert(event.clone());
+        event.to_string()
+    }
+
     fn user(&mut self, content: &[Value], at: OffsetDateTime) {
         self.line("user", &json!({"role": "user", "content": content}), at);
     }
@@ -200,14 +219,13 @@ mod tests {
     }
 
     fn lines(events: Vec<LoggedEvent>) -> Vec<Value> {
-        let except = EventId::random();
         let conversation = Uuid::nil();
         let about = About {
             conversation,
             model: "m",
             directory: "/workspace",
-            except: &except,
-            note: Some("NOTE"),
+            except: None,
+            open: None,
         };
         let text = String::from_utf8(rebuild(events, &about).unwrap_or_default()).unwrap();
         text.lines()
@@ -219,7 +237,7 @@ mod tests {
     fn lines_are_chained_and_a_call_without_a_result_is_interrupted() {
         let lines = lines(log(vec![user("hi"), tool_use()]));
         let kinds: Vec<&str> = lines.iter().map(|line| line["type"].as_str().unwrap()).collect();
-        assert_eq!(kinds, ["user", "assistant", "user", "user"]);
+        assert_eq!(kinds, ["user", "assistant", "user"]);
         for pair in lines.windows(2) {
             assert_eq!(pair[1]["parentUuid"], pair[0]["uuid"]);
         }
@@ -236,7 +254,6 @@ mod tests {
             (&result["tool_use_id"], &result["is_error"]),
             (&call["id"], &json!(true))
         );
-        assert_eq!(lines[3]["message"]["content"][0]["text"], "NOTE");
     }
 
     #[test]
@@ -257,7 +274,54 @@ mod tests {
             .iter()
             .map(|line| line["message"]["content"][0]["text"].as_str().unwrap().to_owned())
             .collect();
-        assert_eq!(texts, ["one", "to one", "two", "to two", "NOTE"]);
+        assert_eq!(texts, ["one", "to one", "two", "to two"]);
+    }
+
+    #[test]
+    fn a_call_that_is_made_again_is_left_open_under_the_runtimes_id() {
+        let events = log(vec![user("hi"), tool_use(), tool_use()]);
+        let open = BTreeMap::from([(events[2].event.id.clone(), "toolu_1".to_owned())]);
+        let about = About {
+            conversation: Uuid::nil(),
+            model: "m",
+            directory: "/workspace",
+            except: None,
+            open: Some(&open),
+        };
+        let first = events[1].event.id.clone();
+        let text = String::from_utf8(rebuild(events, &about).unwrap()).unwrap();
+        let lines: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines[2]["message"]["content"][0]["id"], "toolu_1");
+        assert_eq!(lines.len(), 4);
+        assert_eq!(
+            lines[3]["message"]["content"][0]["tool_use_id"],
+            first.to_string()
+        );
+    }
+
+    #[test]
+    fn the_result_of_a_custom_tool_is_the_clients() {
+        let call = Body::AgentCustomToolUse {
+            name: "weather".into(),
+            input: serde_json::Map::new(),
+            session_thread_id: None,
+        };
+        let mut events = log(vec![user("hi"), call]);
+        let result = Body::UserCustomToolResult {
+            custom_tool_use_id: events[1].event.id.clone(),
+            content: Some(vec![ContentBlock::text("sunny")]),
+            is_error: None,
+            session_thread_id: None,
+        };
+        let mut more = log(vec![user(""), user(""), result]);
+        events.push(more.remove(2));
+        let lines = lines(events);
+        assert_eq!(lines[1]["message"]["content"][0]["name"], "weather");
+        let result = &lines[2]["message"]["content"][0];
+        assert_eq!(result["content"][0]["text"], "sunny");
     }
 
     #[test]
@@ -280,7 +344,7 @@ mod tests {
             .filter_map(|line| line["message"]["content"][0]["text"].as_str())
             .map(str::len)
             .collect();
-        assert_eq!(texts, [big.len(), "NOTE".len()]);
+        assert_eq!(texts, [big.len()]);
         assert_eq!(lines[0]["parentUuid"], Value::Null);
     }
 }

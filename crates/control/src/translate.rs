@@ -10,10 +10,13 @@ mod stream;
 mod tests;
 
 use crate::retry;
+use crate::toolset::{Judged, SERVER, Toolset, judge};
 pub(crate) use content::runtime_tool_name;
 use content::{result_blocks, tool_input, tool_name};
 use domain::EventId;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use stream::Streaming;
 use stream_json::{Answer, Assistant, Block, Content, ControlRequest, Frame, SystemEvent, TurnResult, User};
 use wire::{Body, ContentBlock, ModelUsage, Preview};
@@ -26,8 +29,12 @@ const MAX_OPEN_TOOLS: usize = 1000;
 pub(crate) enum Meaning {
     Event(EventId, Body),
     Preview(Preview),
+    /// A call has its result.
+    Resolved(EventId),
     /// The runtime wants an answer.
     Asks(Box<ControlRequest>),
+    /// It does not want the answer to a request any more.
+    Withdraws(String),
     /// The runtime answers what it was asked.
     Answers(Answer),
     /// The turn is over.
@@ -43,28 +50,95 @@ pub(crate) enum Nonsense {
 
 #[derive(Debug, Default)]
 pub(crate) struct Translator {
-    request: Option<Request>,
+    /// Nothing where the runtime may use all that it has.
+    toolset: Option<Arc<Toolset>>,
+    state: State,
     streaming: Streaming,
-    /// Tool calls without a result: the runtime's id, and the event's.
-    tools: BTreeMap<String, EventId>,
-    /// The class and text of an API error that the runtime gave up on.
+}
+
+/// What must be known to go on after the last frame that is stored.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct State {
+    request: Option<Request>,
+    /// Tool calls without a result, by the runtime's id.
+    tools: BTreeMap<String, OpenCall>,
+    /// An API error that the runtime gave up on.
     api_error: Option<ApiError>,
 }
 
-#[derive(Debug)]
+impl State {
+    /// The runtime's ids of open calls.
+    pub(crate) fn runtime_ids(&self, events: &[EventId]) -> BTreeMap<EventId, String> {
+        let wanted = self.tools.iter().filter(|(_, call)| events.contains(&call.event));
+        wanted
+            .map(|(id, call)| (call.event.clone(), id.clone()))
+            .collect()
+    }
+
+    /// Takes what ended with a runtime that is gone, as [`Translator::cut`] does.
+    pub(crate) fn cut(&mut self, kept: &[EventId]) -> Vec<Meaning> {
+        let mut translator = Translator::new(None, std::mem::take(self));
+        let cut = translator.cut(kept);
+        *self = translator.state;
+        cut
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Request {
     started: EventId,
     usage: ModelUsage,
 }
 
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct OpenCall {
+    event: EventId,
+    /// Its result is the client's event.
+    custom: bool,
+}
+
 /// The runtime's own account of a model call that failed for good.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ApiError {
     pub class: String,
     pub text: String,
 }
 
 impl Translator {
+    /// Of a runtime whose frames so far are told by `state`.
+    pub(crate) fn new(toolset: Option<Arc<Toolset>>, state: State) -> Self {
+        Self {
+            toolset,
+            state,
+            streaming: Streaming::default(),
+        }
+    }
+
+    pub(crate) fn toolset(&self) -> Option<&Toolset> {
+        self.toolset.as_deref()
+    }
+
+    /// Whether calls of a tool, by the runtime's name of it, wait for the user.
+    pub(crate) fn asks(&self, name: &str) -> bool {
+        judge(self.toolset(), &tool_name(name)).asks()
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The event of an open call, by the runtime's id.
+    pub(crate) fn event_of(&self, tool_use_id: &str) -> Option<&EventId> {
+        self.state.tools.get(tool_use_id).map(|call| &call.event)
+    }
+
+    /// Calls without a result; nothing while the model still speaks, and may make more.
+    pub(crate) fn open_calls(&self) -> Option<Vec<&EventId>> {
+        let calls = || self.state.tools.values().map(|call| &call.event).collect();
+        self.state.request.is_none().then(calls)
+    }
+
     pub(crate) fn translate(&mut self, frame: Frame) -> Result<Vec<Meaning>, Nonsense> {
         let mut out = Vec::new();
         match frame {
@@ -81,30 +155,31 @@ impl Translator {
                 self.streaming.reset();
                 out.push(Meaning::Ended(result));
             }
-            // An answer that the runtime no longer wants does no harm.
-            Frame::StreamEvent(_)
-            | Frame::ControlCancelRequest(_)
-            | Frame::CommandLifecycle(_)
-            | Frame::KeepAlive
-            | Frame::Unknown(_) => {}
+            Frame::ControlCancelRequest(cancel) => out.push(Meaning::Withdraws(cancel.request_id)),
+            Frame::StreamEvent(_) | Frame::CommandLifecycle(_) | Frame::KeepAlive | Frame::Unknown(_) => {}
         }
         Ok(out)
     }
 
-    /// Events that end what a runtime that is gone left open: the model request, and each tool call as interrupted.
-    pub(crate) fn cut(&mut self) -> Vec<Meaning> {
+    /// Events that end what a runtime that is gone left open: the model request, and each tool call as interrupted, but
+    /// for those that another runtime can still make.
+    pub(crate) fn cut(&mut self, kept: &[EventId]) -> Vec<Meaning> {
         let mut out = Vec::new();
         self.close_request(true, &mut out);
         self.streaming.reset();
-        for (_, tool_use_id) in std::mem::take(&mut self.tools) {
-            event(&mut out, interrupted(tool_use_id));
+        let cut = self
+            .state
+            .tools
+            .extract_if(.., |_, call| !kept.contains(&call.event));
+        for (_, call) in cut.filter(|(_, call)| !call.custom) {
+            event(&mut out, interrupted(call.event));
         }
         out
     }
 
     /// The API error that the present turn ended with; asked for once.
     pub(crate) fn take_api_error(&mut self) -> Option<ApiError> {
-        self.api_error.take()
+        self.state.api_error.take()
     }
 
     fn stream_event(&mut self, json: &serde_json::Value, out: &mut Vec<Meaning>) {
@@ -116,10 +191,10 @@ impl Translator {
                 out.push(Meaning::Event(started.clone(), Body::SpanModelRequestStart));
                 let mut usage = ModelUsage::default();
                 stream::add_usage(&mut usage, &json["message"]["usage"]);
-                self.request = Some(Request { started, usage });
+                self.state.request = Some(Request { started, usage });
             }
             Some("message_delta") => {
-                if let Some(request) = &mut self.request {
+                if let Some(request) = &mut self.state.request {
                     stream::add_usage(&mut request.usage, &json["usage"]);
                 }
             }
@@ -138,7 +213,7 @@ impl Translator {
                 .filter_map(Block::as_text)
                 .collect::<Vec<_>>()
                 .join("\n");
-            self.api_error = Some(ApiError { class, text });
+            self.state.api_error = Some(ApiError { class, text });
             return Ok(());
         }
         // Of a subagent only what it does is told, not what it says to its parent.
@@ -181,23 +256,49 @@ impl Translator {
         input: serde_json::Value,
         out: &mut Vec<Meaning>,
     ) -> Result<(), Nonsense> {
-        if self.tools.len() >= MAX_OPEN_TOOLS {
-            return Err(Nonsense::TooManyTools);
-        }
-        let event_id = EventId::random();
-        // The same call told twice is one call.
-        if self.tools.contains_key(&id) {
+        // The same call told twice, also by another runtime, is one call.
+        if self.state.tools.contains_key(&id) {
             return Ok(());
         }
-        self.tools.insert(id, event_id.clone());
-        let body = Body::AgentToolUse {
-            name: tool_name(name),
-            input: tool_input(input),
-            evaluated_permission: Some("allow".to_owned()),
-            evaluation: None,
-            session_thread_id: None,
+        if self.state.tools.len() >= MAX_OPEN_TOOLS {
+            return Err(Nonsense::TooManyTools);
+        }
+        let prefix = format!("mcp__{SERVER}__");
+        let name = tool_name(name.strip_prefix(&prefix).unwrap_or(name));
+        let input = tool_input(input);
+        let session_thread_id = None;
+        let (custom, body) = match judge(self.toolset.as_deref(), &name) {
+            Judged::Custom => {
+                let body = Body::AgentCustomToolUse {
+                    name,
+                    input,
+                    session_thread_id,
+                };
+                (true, body)
+            }
+            Judged::BuiltIn {
+                permission,
+                evaluation,
+            } => {
+                let body = Body::AgentToolUse {
+                    name,
+                    input,
+                    evaluated_permission: Some(permission),
+                    evaluation,
+                    session_thread_id,
+                };
+                (false, body)
+            }
         };
-        out.push(Meaning::Event(event_id, body));
+        let event = EventId::random();
+        self.state.tools.insert(
+            id,
+            OpenCall {
+                event: event.clone(),
+                custom,
+            },
+        );
+        out.push(Meaning::Event(event, body));
         Ok(())
     }
 
@@ -215,11 +316,15 @@ impl Translator {
             else {
                 continue;
             };
-            if let Some(tool_use_id) = self.tools.remove(&tool_use_id) {
+            let Some(call) = self.state.tools.remove(&tool_use_id) else {
+                continue;
+            };
+            out.push(Meaning::Resolved(call.event.clone()));
+            if !call.custom {
                 event(
                     out,
                     Body::AgentToolResult {
-                        tool_use_id,
+                        tool_use_id: call.event,
                         content: result_blocks(content),
                         is_error,
                     },
@@ -250,7 +355,7 @@ impl Translator {
     }
 
     fn close_request(&mut self, failed: bool, out: &mut Vec<Meaning>) {
-        if let Some(Request { started, usage }) = self.request.take() {
+        if let Some(Request { started, usage }) = self.state.request.take() {
             let end = Body::SpanModelRequestEnd {
                 model_request_start_id: started,
                 is_error: failed.then_some(true),

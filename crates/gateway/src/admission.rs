@@ -37,7 +37,7 @@ pub(crate) fn admit(
         );
         return Err(ApiError::not_found(message));
     }
-    let Some(budget) = session.budget else {
+    let Some(budget) = session.budget() else {
         return Ok(());
     };
     if prices.model(model).is_none() {

@@ -34,6 +34,11 @@ impl Serving {
         self.session.spent().cost
     }
 
+    /// The session's hard limit, from the next call on.
+    pub fn set_budget(&self, budget: Option<Cost>) {
+        self.session.set_budget(budget);
+    }
+
     /// Since this serving began, calls that are still running included.
     pub fn usage(&self) -> Usage {
         self.session.spent().usage

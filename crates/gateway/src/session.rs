@@ -23,7 +23,7 @@ pub struct SessionGrant {
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) token: Secret,
-    pub(crate) budget: Option<Cost>,
+    budget: Mutex<Option<Cost>>,
     spent: Mutex<Spent>,
     /// A permit for each call that may run.
     pub(crate) calls: Arc<Semaphore>,
@@ -51,13 +51,21 @@ impl Session {
         Self {
             id: grant.session_id,
             token: Secret::new(grant.token),
-            budget: grant.budget,
+            budget: Mutex::new(grant.budget),
             spent: Mutex::new(spent),
             calls: Arc::new(Semaphore::new(concurrent_calls)),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             stop: CancellationToken::new(),
         }
+    }
+
+    pub(crate) fn budget(&self) -> Option<Cost> {
+        *self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_budget(&self, budget: Option<Cost>) {
+        *self.budget.lock().unwrap_or_else(PoisonError::into_inner) = budget;
     }
 
     pub(crate) fn spent(&self) -> Spent {

@@ -1,8 +1,9 @@
 //! A sandbox's network, served: its gateway listener by the gateway, all others by egress.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use control::{Attachment, Grant, Network, NetworkError};
-use domain::SessionId;
+use domain::{Cost, SessionId};
 use egress::{Egress, EgressSockets};
 use gateway::{Gateway, SessionGrant};
 
@@ -14,6 +15,16 @@ pub(crate) struct HostNetwork {
 struct Served {
     gateway: gateway::Serving,
     egress: egress::Serving,
+}
+
+/// The model API behind the gateway, as the HTTP API asks it about itself.
+pub(crate) struct ModelApi(pub(crate) Gateway);
+
+#[async_trait]
+impl server::Upstream for ModelApi {
+    async fn describe(&self, path_and_query: &str) -> Option<Bytes> {
+        self.0.describe(path_and_query).await
+    }
 }
 
 fn unserved(error: &dyn std::error::Error) -> NetworkError {
@@ -58,6 +69,10 @@ impl Network for HostNetwork {
 
 #[async_trait]
 impl Attachment for Served {
+    fn set_budget(&self, budget: Option<Cost>) {
+        self.gateway.set_budget(budget);
+    }
+
     async fn detach(self: Box<Self>) {
         tokio::join!(self.gateway.stop(), self.egress.stop());
     }

@@ -3,7 +3,7 @@
 
 use crate::audit::{AuditWriter, StoreAudit};
 use crate::ledger::{Observer, StoreLedger};
-use crate::network::HostNetwork;
+use crate::network::{HostNetwork, ModelApi};
 use async_trait::async_trait;
 use cli::{Running, Services, StartError, StartOptions, Upstream};
 use control::{Control, Parts, Settings};
@@ -15,6 +15,7 @@ use sandbox::Backend as _;
 use sandbox_linux::{LinuxBackend, Options};
 use simulated_model::{Script, Server};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::{Instance, Store};
 
@@ -53,26 +54,35 @@ impl Services for ThisProcess {
         let (audit, audit_writer) = StoreAudit::start(store.clone());
         let resolver = outbound::Resolver::system();
         let ledger = Arc::new(StoreLedger::new(store.clone(), self.observer.clone()));
+        let gateway = Gateway::new(gateway::Config::new(upstream), ledger);
         let network = HostNetwork {
-            gateway: Gateway::new(gateway::Config::new(upstream), ledger),
+            gateway: gateway.clone(),
             egress: Egress::new(egress::Config::default(), Arc::new(resolver), Arc::new(audit)),
         };
         let control = Control::start(Parts {
             store: store.clone(),
             backend: Arc::new(backend.clone()),
             network: Arc::new(network),
-            settings: Settings::default(),
+            settings: Settings {
+                lifetime: options.lifetime,
+                ..Settings::default()
+            },
         })
         .await?;
+        let leave_sandboxes = Arc::new(AtomicBool::new(false));
         let ending = Ending {
+            leave: Arc::clone(&leave_sandboxes),
             control: control.clone(),
             backend: backend.clone(),
             audit: audit_writer,
             simulated,
-            store,
+            store: store.clone(),
         };
         Ok(Running {
             control,
+            store,
+            upstream: Arc::new(ModelApi(gateway)),
+            leave_sandboxes,
             report: backend.report().await?,
             backend: Arc::new(backend),
             data,
@@ -83,6 +93,7 @@ impl Services for ThisProcess {
 
 /// Everything that has to be ended, in the order in which it is.
 struct Ending {
+    leave: Arc<AtomicBool>,
     control: Control,
     backend: LinuxBackend,
     simulated: Option<Server>,
@@ -93,7 +104,11 @@ struct Ending {
 impl Ending {
     /// What has to stay stays in the data directory.
     async fn run(self) {
-        self.control.shutdown(SHUTDOWN).await;
+        if self.leave.load(Ordering::Acquire) {
+            self.control.leave(SHUTDOWN).await;
+        } else {
+            self.control.shutdown(SHUTDOWN).await;
+        }
         drop(self.control);
         let backend = self.backend;
         if tokio::task::spawn_blocking(move || backend.stop()).await.is_err() {

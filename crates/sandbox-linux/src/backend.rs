@@ -179,6 +179,14 @@ impl Backend for LinuxBackend {
         }
     }
 
+    async fn attach(&self, id: &SandboxId) -> Result<Created, Error> {
+        Err(Error::NotFound { id: id.clone() })
+    }
+
+    async fn survivors(&self) -> Result<Vec<SandboxId>, Error> {
+        Ok(Vec::new())
+    }
+
     async fn observe(&self, id: &SandboxId) -> Result<Observation, Error> {
         match self
             .ask(id, "observe", Request::Observe { id: id.to_string() })

@@ -15,6 +15,12 @@ pub trait Backend: Send + Sync {
     /// A sandbox with its guest running and reachable. On an error nothing is left of it.
     async fn create(&self, spec: &Spec) -> Result<Created, Error>;
 
+    /// A sandbox that is there already, made by this host or by one before it: the way to its guest, and its listeners.
+    async fn attach(&self, id: &SandboxId) -> Result<Created, Error>;
+
+    /// The sandboxes that are there.
+    async fn survivors(&self) -> Result<Vec<SandboxId>, Error>;
+
     async fn observe(&self, id: &SandboxId) -> Result<Observation, Error>;
 
     async fn freeze(&self, id: &SandboxId) -> Result<(), Error>;

@@ -12,6 +12,9 @@ pub struct Spec {
     pub workspace: Option<Workspace>,
     /// TCP ports, besides 80 and 443, on which the transparent egress listener is wanted (at most 2).
     pub egress_ports: Vec<u16>,
+    /// A destroyed sandbox whose files this one goes on with; they are not the old one's any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files_from: Option<SandboxId>,
 }
 
 /// A directory of the host, seen as a copy-on-write view.

@@ -48,6 +48,7 @@ async fn main() -> Result<()> {
     };
     let api = Api {
         resources: resources.clone(),
+        sessions: None,
         upstream: Arc::new(NoUpstream),
     };
     config.build(api).run(vec![listener], shutdown).await?;

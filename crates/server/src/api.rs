@@ -2,13 +2,15 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use control::Resources;
+use control::{Hosted, Resources};
 use std::sync::Arc;
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Api {
     pub resources: Resources,
+    /// Nothing where sessions are not served.
+    pub sessions: Option<Hosted>,
     /// Where models run.
     pub upstream: Arc<dyn Upstream>,
 }

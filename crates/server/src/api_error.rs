@@ -2,13 +2,14 @@
 
 use crate::reply::{Reply, whole};
 use crate::request_id::RequestId;
-use control::ResourceError;
+use control::{AccessError, CreateError, HostedError, Refused, ResourceError, SendError};
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value};
 use wire::{ErrorBody, ErrorType, Invalid};
 
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+const ENDING: &str = "the server is ending: try again";
 const INSIDE: &str = "the server could not do this; its log has the reason under this request's id";
 
 /// One pointer: most results are good.
@@ -201,6 +202,65 @@ impl From<ResourceError> for ApiError {
     }
 }
 
+impl From<HostedError> for ApiError {
+    fn from(error: HostedError) -> Self {
+        match error {
+            HostedError::Resource(error) => error.into(),
+            HostedError::Create(CreateError::Store(error)) => error.into(),
+            HostedError::Create(CreateError::ShuttingDown) => Self::unavailable(ENDING),
+            HostedError::Create(error) => Self::invalid_request(error.to_string()),
+            HostedError::Send(error) => error.into(),
+            HostedError::Access(error) => error.into(),
+            HostedError::Refused(refused) => refused.into(),
+        }
+    }
+}
+
+impl From<SendError> for ApiError {
+    fn from(error: SendError) -> Self {
+        let message = error.to_string();
+        match error {
+            SendError::Empty | SendError::Block { .. } | SendError::Answer(_) => {
+                Self::invalid_request(message)
+            }
+            SendError::TooLarge { .. } => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorType::RequestTooLarge, message)
+            }
+            SendError::QueueFull { .. } => Self::rate_limit(message, 1),
+            SendError::Terminated { .. } => Self::conflict(message, "session_terminated"),
+            SendError::Refused(refused) => refused.into(),
+            SendError::Access(error) => error.into(),
+        }
+    }
+}
+
+impl From<AccessError> for ApiError {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::NoSession { session } => Self::no_resource("session", session.as_str()),
+            AccessError::Store(error) => error.into(),
+            AccessError::ShuttingDown => Self::unavailable(ENDING),
+            error @ (AccessError::OwnerGone { .. } | AccessError::Cleanup { .. }) => {
+                Self::internal(with_causes(&error))
+            }
+        }
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        let code = refused.code.unwrap_or("conflict");
+        if refused.conflict {
+            return Self::conflict(refused.message, code);
+        }
+        let error = Self::invalid_request(refused.message);
+        match refused.code {
+            Some(code) => error.with_code(code),
+            None => error,
+        }
+    }
+}
+
 impl From<store::Error> for ApiError {
     fn from(error: store::Error) -> Self {
         match error {
@@ -209,7 +269,7 @@ impl From<store::Error> for ApiError {
                 ErrorType::ApiError,
                 error.to_string(),
             ),
-            store::Error::Closed => Self::unavailable("the server is ending: try again"),
+            store::Error::Closed => Self::unavailable(ENDING),
             other => Self::internal(with_causes(&other)),
         }
     }

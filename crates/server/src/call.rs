@@ -4,6 +4,7 @@ use crate::Api;
 use crate::api_error::ApiError;
 use crate::authentication::Identity;
 use crate::router::Parameters;
+use control::Hosted;
 use domain::WorkspaceId;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
@@ -33,6 +34,12 @@ impl Call {
         identity
             .map(|identity| &identity.workspace)
             .ok_or_else(|| ApiError::authentication("a key is needed"))
+    }
+
+    /// Sessions, where they are served.
+    pub(crate) fn sessions(&self) -> Result<&Hosted, ApiError> {
+        let sessions = self.api.sessions.as_ref();
+        sessions.ok_or_else(|| ApiError::unavailable("this server has no sessions"))
     }
 
     /// The id in the path. What is no id is the id of nothing.

@@ -28,6 +28,7 @@ mod route;
 mod router;
 mod routes;
 mod run;
+mod sse;
 
 pub use api::{Api, NoUpstream, Upstream};
 pub use config::{Config, Limits, Rates};

@@ -122,6 +122,14 @@ impl Route {
         }
     }
 
+    /// Something else than JSON.
+    pub(crate) fn answer_with(self, media_type: &'static str) -> Self {
+        Self {
+            answer: Answer::Other(media_type),
+            ..self
+        }
+    }
+
     pub(crate) fn endpoint(&self) -> Endpoint {
         Endpoint {
             method: self.method.clone(),

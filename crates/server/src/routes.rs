@@ -2,9 +2,11 @@
 
 mod agents;
 mod environments;
+mod events;
 mod health;
 mod keys;
 mod models;
+mod sessions;
 mod workspaces;
 
 use crate::route::Route;
@@ -14,6 +16,8 @@ pub(crate) fn all() -> Vec<Route> {
     [
         agents::routes(),
         environments::routes(),
+        sessions::routes(),
+        events::routes(),
         models::routes(),
         keys::routes(),
         workspaces::routes(),

@@ -47,6 +47,7 @@ async fn write(store: Store) -> Vec<Duration> {
         limits: Limits::default(),
         egress_rules: serde_json::json!([]),
         settings: serde_json::json!({}),
+        hosting: None,
     };
     let session = store.create_session(new).await.unwrap();
     let began = Instant::now();

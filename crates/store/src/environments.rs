@@ -155,8 +155,16 @@ impl Store {
                 if present(connection, &workspace, &id).await?.is_none() {
                     return Ok(Err(Refused::NotFound));
                 }
-                // Here, in one transaction with the deletion, is where rows of `sessions` whose `environment_id` is
-                // this one are counted and refuse it as `InUse`; no session names an environment in this schema.
+                let sessions: i64 =
+                    sqlx::query_scalar("SELECT COUNT(*) FROM sessions WHERE environment_id = $1")
+                        .bind(id.as_str())
+                        .fetch_one(&mut *connection)
+                        .await
+                        .map_err(Error::at("counting an environment's sessions"))?;
+                if sessions > 0 {
+                    let sessions = sessions as u64;
+                    return Ok(Err(Refused::InUse { sessions }));
+                }
                 sqlx::query("DELETE FROM environments WHERE id = $1")
                     .bind(id.as_str())
                     .execute(connection)

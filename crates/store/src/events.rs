@@ -7,15 +7,16 @@ use crate::moment::{from_micros, now, to_micros};
 use crate::sandboxes::{self, SandboxChange};
 use crate::sessions::{self, NewSession, Session, check_epoch};
 use crate::{Error, Store};
-use domain::{SessionId, SessionStatus};
+use domain::{EventId, SessionId, SessionStatus};
 use futures_util::TryStreamExt;
+use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use time::OffsetDateTime;
 use wire::Event;
 
 /// What one answer may hold before it is cut, at least one event.
-const PAGE_BYTES: usize = 8 << 20;
+pub(crate) const PAGE_BYTES: usize = 8 << 20;
 
 /// An event with its place in the log.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +42,26 @@ pub struct Append {
     pub sandbox: Vec<SandboxChange>,
     /// A process that is about to be started; its name must be new in the session.
     pub process: Option<String>,
+    pub turn: TurnChange,
+    pub settings: Option<Box<ChangedSettings>>,
+}
+
+/// A session's own settings, as they are from now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChangedSettings {
+    pub title: Option<String>,
+    pub settings: Value,
+    pub resource: Option<Value>,
+}
+
+/// What becomes of what is kept of the present turn.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum TurnChange {
+    #[default]
+    Same,
+    /// As JSON, for the session's owners alone.
+    Keep(String),
+    Over,
 }
 
 impl Append {
@@ -66,6 +87,8 @@ impl Append {
             create: None,
             sandbox: Vec::new(),
             process: None,
+            turn: TurnChange::Same,
+            settings: None,
         }
     }
 }
@@ -157,6 +180,35 @@ impl Store {
         .await
         .map_err(Error::at("reading queued events"))?;
         rows.iter().map(|row| logged_event(session, row)).collect()
+    }
+
+    /// A message, and what its operator added to it.
+    pub async fn message(
+        &self,
+        session: &SessionId,
+        id: &EventId,
+    ) -> Result<(Option<LoggedEvent>, Option<LoggedEvent>), Error> {
+        let row = sqlx::query(
+            "SELECT seq, id, body, created_at, processed_at FROM events \
+             WHERE session_id = $1 AND type = 'user.message' AND id = $2",
+        )
+        .bind(session.as_str())
+        .bind(id.as_str())
+        .fetch_optional(self.readers())
+        .await
+        .map_err(Error::at("reading a message"))?;
+        let message = row.map(|row| logged_event(session, &row)).transpose()?;
+        let Some(after) = message.as_ref().map(|message| message.seq) else {
+            return Ok((None, None));
+        };
+        let query = Query {
+            after,
+            limit: 1,
+            types: &[],
+        };
+        let next = self.events(session, query).await?.pop();
+        let added = next.filter(|next| matches!(next.event.body, wire::Body::SystemMessage { .. }));
+        Ok((message, added))
     }
 
     /// The last event of a type.
@@ -272,13 +324,33 @@ async fn insert_all(
         .await
         .map_err(Error::at("marking a queued event"))?;
     }
+    if let Some(changed) = append.settings {
+        sqlx::query(
+            "UPDATE sessions SET title = $2, settings = $3, resource = COALESCE($4, resource) WHERE id = $1",
+        )
+        .bind(append.session.as_str())
+        .bind(changed.title)
+        .bind(changed.settings.to_string())
+        .bind(changed.resource.map(|resource| resource.to_string()))
+        .execute(&mut *connection)
+        .await
+        .map_err(Error::at("changing a session"))?;
+    }
+    let (turn_changes, turn) = match append.turn {
+        TurnChange::Same => (false, None),
+        TurnChange::Keep(json) => (true, Some(json)),
+        TurnChange::Over => (true, None),
+    };
     sqlx::query(
-        "UPDATE sessions SET last_seq = $2, updated_at = $3, status = COALESCE($4, status) WHERE id = $1",
+        "UPDATE sessions SET last_seq = $2, updated_at = $3, status = COALESCE($4, status), \
+         turn = CASE WHEN $5 THEN $6 ELSE turn END WHERE id = $1",
     )
     .bind(append.session.as_str())
     .bind(seq as i64)
     .bind(micros)
     .bind(append.status.map(SessionStatus::as_str))
+    .bind(turn_changes)
+    .bind(turn)
     .execute(&mut *connection)
     .await
     .map_err(Error::at("updating a session"))?;
@@ -361,7 +433,7 @@ async fn insert(
     .map(|_| ())
 }
 
-fn logged_event(session: &SessionId, row: &SqliteRow) -> Result<LoggedEvent, Error> {
+pub(crate) fn logged_event(session: &SessionId, row: &SqliteRow) -> Result<LoggedEvent, Error> {
     let seq = row.get::<i64, _>("seq");
     let corrupt = |reason: String| Error::Corrupt {
         what: format!("event {seq} of session {session}"),

@@ -8,7 +8,9 @@ pub mod agents;
 pub mod egress_audit;
 pub mod environments;
 pub mod error;
+pub mod event_pages;
 pub mod events;
+pub mod hosted;
 pub mod instance;
 pub mod keys;
 pub mod model_calls;
@@ -23,13 +25,15 @@ mod writer;
 pub use agents::AgentFilter;
 pub use egress_audit::Decision;
 pub use error::{Error, OpenError};
-pub use events::{Append, Appended, Lines, LoggedEvent, NewEvent, Query};
+pub use event_pages::EventFilter;
+pub use events::{Append, Appended, ChangedSettings, Lines, LoggedEvent, NewEvent, Query, TurnChange};
+pub use hosted::SessionFilter;
 pub use instance::{Instance, InstanceError};
 pub use keys::{Key, KeyHash, NewKey};
 pub use model_calls::{CallId, Closed, NewCall, Outcome, Sums};
 pub use refused::Refused;
 pub use sandboxes::{Sandbox, SandboxChange};
-pub use sessions::{NewSession, Session};
+pub use sessions::{Hosting, NewSession, Session};
 
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,

@@ -3,7 +3,7 @@
 //! A sandbox is recorded before it is built, so that nothing is built that the next start does not know of. The moves
 //! between states are `domain`'s.
 
-use crate::moment::{now, to_micros};
+use crate::moment::{from_micros, now, to_micros};
 use crate::{Error, Store};
 use domain::{InstanceId, SandboxId, SandboxState, SessionId};
 use serde_json::Value;
@@ -18,6 +18,11 @@ pub struct Sandbox {
     /// Who made it.
     pub instance: InstanceId,
     pub state: SandboxState,
+    /// The key that it shows the gateway.
+    pub token: Option<String>,
+    pub created_at: OffsetDateTime,
+    /// Of its last move; the end of one that is destroyed.
+    pub updated_at: OffsetDateTime,
 }
 
 impl Store {
@@ -39,6 +44,15 @@ impl Store {
         rows.iter().map(sandbox).collect()
     }
 
+    /// Sandboxes that are not destroyed as far as is known, whoever made them.
+    pub async fn sandboxes_alive(&self) -> Result<Vec<Sandbox>, Error> {
+        let rows = sqlx::query("SELECT * FROM sandboxes WHERE state <> 'destroyed'")
+            .fetch_all(self.readers())
+            .await
+            .map_err(Error::at("looking for sandboxes"))?;
+        rows.iter().map(sandbox).collect()
+    }
+
     /// Every sandbox that a session had, the oldest first.
     pub async fn sandboxes_of(&self, session: &SessionId) -> Result<Vec<Sandbox>, Error> {
         let rows = sqlx::query("SELECT * FROM sandboxes WHERE session_id = $1 ORDER BY created_at, id")
@@ -57,6 +71,8 @@ pub enum SandboxChange {
     Begin {
         id: SandboxId,
         view_started_at: OffsetDateTime,
+        /// The key that it shows the gateway.
+        token: String,
     },
     State {
         id: SandboxId,
@@ -70,9 +86,11 @@ pub(crate) async fn apply(
     change: &SandboxChange,
 ) -> Result<(), Error> {
     match change {
-        SandboxChange::Begin { id, view_started_at } => {
-            begin(connection, session, id, *view_started_at).await
-        }
+        SandboxChange::Begin {
+            id,
+            view_started_at,
+            token,
+        } => begin(connection, session, id, *view_started_at, token).await,
         SandboxChange::State { id, to } => set_state(connection, id, *to).await,
     }
 }
@@ -82,14 +100,16 @@ async fn begin(
     session: &SessionId,
     id: &SandboxId,
     view_started_at: OffsetDateTime,
+    token: &str,
 ) -> Result<(), Error> {
     sqlx::query(
-        "INSERT INTO sandboxes (id, session_id, instance_id, state, created_at, updated_at) \
-         SELECT $1, $2, instance_id, 'starting', $3, $3 FROM sessions WHERE id = $2",
+        "INSERT INTO sandboxes (id, session_id, instance_id, state, created_at, updated_at, token) \
+         SELECT $1, $2, instance_id, 'starting', $3, $3, $4 FROM sessions WHERE id = $2",
     )
     .bind(id.as_str())
     .bind(session.as_str())
     .bind(to_micros(now()))
+    .bind(token)
     .execute(&mut *connection)
     .await
     .map_err(Error::at("recording a sandbox"))?;
@@ -159,6 +179,9 @@ fn sandbox(row: &SqliteRow) -> Result<Sandbox, Error> {
         session: row.get::<&str, _>("session_id").parse().map_err(corrupt)?,
         instance: row.get::<&str, _>("instance_id").parse().map_err(corrupt)?,
         state: state(&id, row.get("state"))?,
+        token: row.get("token"),
+        created_at: from_micros(row.get("created_at")),
+        updated_at: from_micros(row.get("updated_at")),
         id,
     })
 }

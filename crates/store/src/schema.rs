@@ -6,9 +6,10 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
 use std::path::Path;
 
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     include_str!("schema/0001_sessions.sql"),
     include_str!("schema/0002_resources.sql"),
+    include_str!("schema/0003_hosted_sessions.sql"),
 ];
 
 pub(crate) async fn connect_and_migrate(

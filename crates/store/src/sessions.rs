@@ -26,6 +26,19 @@ pub struct NewSession {
     pub egress_rules: Value,
     /// As `control` writes them: what only it reads.
     pub settings: Value,
+    /// Of a session of the API.
+    pub hosting: Option<Hosting>,
+}
+
+/// Whose a session is and what it was made from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hosting {
+    pub workspace_id: String,
+    pub agent_id: String,
+    pub agent_version: u64,
+    pub environment_id: String,
+    /// As `control` writes it: what the API shows and nothing else reads.
+    pub resource: Value,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +51,10 @@ pub struct Session {
     pub limits: Limits,
     pub egress_rules: Value,
     pub settings: Value,
+    pub hosting: Option<Hosting>,
+    pub archived_at: Option<OffsetDateTime>,
+    /// What its owner kept of the turn that is under way.
+    pub turn: Option<String>,
     /// The last sandbox; its files stay until the session is removed.
     pub sandbox: Option<SandboxId>,
     /// From when on the sandbox may have seen the workspace: a file that the user changed later is in conflict.
@@ -60,6 +77,7 @@ impl Session {
             limits,
             egress_rules,
             settings,
+            hosting,
         } = new.clone();
         Self {
             id,
@@ -70,6 +88,9 @@ impl Session {
             limits,
             egress_rules,
             settings,
+            hosting,
+            archived_at: None,
+            turn: None,
             sandbox: None,
             view_started_at: None,
             epoch: 1,
@@ -125,6 +146,17 @@ impl Store {
         .fetch_all(self.readers())
         .await
         .map_err(Error::at("looking for sessions left running"))?;
+        rows.iter().map(session).collect()
+    }
+
+    /// Sessions that are at work, whoever owns them.
+    pub async fn sessions_under_way(&self) -> Result<Vec<Session>, Error> {
+        let rows = sqlx::query(
+            "SELECT * FROM sessions WHERE status <> 'idle' AND status <> 'terminated' ORDER BY created_at",
+        )
+        .fetch_all(self.readers())
+        .await
+        .map_err(Error::at("looking for sessions at work"))?;
         rows.iter().map(session).collect()
     }
 
@@ -217,10 +249,12 @@ pub(crate) async fn insert(
     instance: &str,
 ) -> Result<(), Error> {
     let limits = json(&session.limits, "limits")?;
+    let hosting = session.hosting.as_ref();
     sqlx::query(
         "INSERT INTO sessions (id, status, title, workspace_path, model, limits, egress_rules, settings, \
-         instance_id, epoch, last_seq, created_at, updated_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, 0, $10, $10)",
+         instance_id, epoch, last_seq, created_at, updated_at, \
+         workspace_id, agent_id, agent_version, environment_id, resource) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, 0, $10, $10, $11, $12, $13, $14, $15)",
     )
     .bind(session.id.as_str())
     .bind(session.status.as_str())
@@ -232,6 +266,11 @@ pub(crate) async fn insert(
     .bind(session.settings.to_string())
     .bind(instance)
     .bind(to_micros(session.created_at))
+    .bind(hosting.map(|hosting| hosting.workspace_id.as_str()))
+    .bind(hosting.map(|hosting| hosting.agent_id.as_str()))
+    .bind(hosting.map(|hosting| hosting.agent_version as i64))
+    .bind(hosting.map(|hosting| hosting.environment_id.as_str()))
+    .bind(hosting.map(|hosting| hosting.resource.to_string()))
     .execute(connection)
     .await
     .map_err(Error::at("creating a session"))
@@ -266,7 +305,7 @@ pub(crate) fn json<T: serde::Serialize>(value: &T, what: &'static str) -> Result
     })
 }
 
-fn session(row: &SqliteRow) -> Result<Session, Error> {
+pub(crate) fn session(row: &SqliteRow) -> Result<Session, Error> {
     let id: String = row.get("id");
     let corrupt = || Error::corrupt(format!("session {id}"));
     let parse = |column: &str| {
@@ -287,6 +326,9 @@ fn session(row: &SqliteRow) -> Result<Session, Error> {
         limits,
         egress_rules: parse("egress_rules")?,
         settings: parse("settings")?,
+        hosting: hosting(row).map_err(|error| corrupt()(error.to_string()))?,
+        archived_at: row.get::<Option<i64>, _>("archived_at").map(from_micros),
+        turn: row.get("turn"),
         sandbox: sandbox
             .map(|text| {
                 text.parse()
@@ -299,4 +341,17 @@ fn session(row: &SqliteRow) -> Result<Session, Error> {
         created_at: from_micros(row.get("created_at")),
         updated_at: from_micros(row.get("updated_at")),
     })
+}
+
+fn hosting(row: &SqliteRow) -> Result<Option<Hosting>, serde_json::Error> {
+    let Some(workspace_id) = row.get::<Option<String>, _>("workspace_id") else {
+        return Ok(None);
+    };
+    Ok(Some(Hosting {
+        workspace_id,
+        agent_id: row.get::<Option<String>, _>("agent_id").unwrap_or_default(),
+        agent_version: row.get::<Option<i64>, _>("agent_version").unwrap_or_default() as u64,
+        environment_id: row.get::<Option<String>, _>("environment_id").unwrap_or_default(),
+        resource: serde_json::from_str(row.get::<Option<&str>, _>("resource").unwrap_or("null"))?,
+    }))
 }

@@ -7,13 +7,15 @@ mod schema;
 mod tools;
 
 pub use model::{Effort, Model, ModelInput, Speed};
-pub use schema::{
-    MAX_LIMIT, model as model_schema, resolved_model as resolved_model_schema,
-    resolved_tool as resolved_tool_schema, schema, system as system_schema, tool as tool_schema,
+pub use schema::{MAX_LIMIT, schema};
+pub(crate) use schema::{
+    model as model_schema, resolved_model as resolved_model_schema, resolved_tools as resolved_tools_schema,
+    system as system_schema, tools as tools_schema,
 };
+pub(crate) use tools::check as check_tools;
 pub use tools::{
     AgentToolset, BuiltInTool, CustomTool, DefaultConfig, MAX_TOOLS, PermissionPolicy, Tool, ToolConfig,
-    ToolInput, check as check_tools,
+    ToolInput,
 };
 
 use crate::metadata::{self, Metadata, MetadataPatch};

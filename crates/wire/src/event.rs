@@ -1,9 +1,9 @@
 //! Events of a session's log.
 
-use crate::content::ContentBlock;
+use crate::content::{ContentBlock, Text};
 use crate::open::{Unknown, open_enum};
 use crate::session::{SessionError, StopDetails, StopReason};
-use crate::usage::{ModelUsage, SessionUsage};
+use crate::usage::{Budget, ModelUsage, SessionUsage};
 use domain::EventId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -31,6 +31,30 @@ pub enum Body {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session_thread_id: Option<String>,
     },
+    #[serde(rename = "user.tool_confirmation")]
+    UserToolConfirmation {
+        /// The id of the `agent.tool_use` event.
+        tool_use_id: EventId,
+        result: Confirmation,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deny_message: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session_thread_id: Option<String>,
+    },
+    #[serde(rename = "user.custom_tool_result")]
+    UserCustomToolResult {
+        /// The id of the `agent.custom_tool_use` event.
+        custom_tool_use_id: EventId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        content: Option<Vec<ContentBlock>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        is_error: Option<bool>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session_thread_id: Option<String>,
+    },
+    /// Context of the operator's, for the turn that it goes with and all that follow.
+    #[serde(rename = "system.message")]
+    SystemMessage { content: Vec<Text> },
     #[serde(rename = "agent.message")]
     AgentMessage { content: Vec<ContentBlock> },
     #[serde(rename = "agent.thinking")]
@@ -40,11 +64,10 @@ pub enum Body {
         name: String,
         #[serde(default)]
         input: Map<String, Value>,
-        /// `allow`, `ask` or `deny`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        evaluated_permission: Option<String>,
+        evaluated_permission: Option<EvaluatedPermission>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        evaluation: Option<Value>,
+        evaluation: Option<Evaluation>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session_thread_id: Option<String>,
     },
@@ -56,6 +79,15 @@ pub enum Body {
         content: Option<Vec<ContentBlock>>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         is_error: Option<bool>,
+    },
+    /// A call of a tool that the client plays.
+    #[serde(rename = "agent.custom_tool_use")]
+    AgentCustomToolUse {
+        name: String,
+        #[serde(default)]
+        input: Map<String, Value>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session_thread_id: Option<String>,
     },
     #[serde(rename = "agent.thread_context_compacted")]
     AgentThreadContextCompacted,
@@ -75,7 +107,7 @@ pub enum Body {
     SessionUsage {
         usage: SessionUsage,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        budget: Option<Value>,
+        budget: Option<Budget>,
     },
     #[serde(rename = "session.error")]
     SessionError { error: SessionError },
@@ -90,6 +122,9 @@ pub enum Body {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         title: Option<Value>,
     },
+    /// The last event of a session that was deleted; only ever streamed.
+    #[serde(rename = "session.deleted")]
+    SessionDeleted,
     #[serde(rename = "span.model_request_start")]
     SpanModelRequestStart,
     #[serde(rename = "span.model_request_end")]
@@ -104,12 +139,40 @@ pub enum Body {
 }
 
 open_enum!(Body:
-    "user.message", "user.interrupt",
-    "agent.message", "agent.thinking", "agent.tool_use", "agent.tool_result", "agent.thread_context_compacted",
+    "user.message", "user.interrupt", "user.tool_confirmation", "user.custom_tool_result", "system.message",
+    "agent.message", "agent.thinking", "agent.tool_use", "agent.tool_result", "agent.custom_tool_use",
+    "agent.thread_context_compacted",
     "session.status_running", "session.status_idle", "session.status_rescheduled", "session.status_terminated",
-    "session.usage", "session.error", "session.updated",
+    "session.usage", "session.error", "session.updated", "session.deleted",
     "span.model_request_start", "span.model_request_end",
 );
+
+/// A user's answer to a call that asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confirmation {
+    Allow,
+    Deny,
+}
+
+/// What the permission policy says of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EvaluatedPermission {
+    Allow,
+    /// The call waits for a `user.tool_confirmation`.
+    Ask,
+    /// The tool is not enabled.
+    Deny,
+}
+
+/// Which policy said so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Evaluation {
+    AlwaysAllow,
+    AlwaysAsk,
+}
 
 impl Event {
     /// A new event that is processed as it is written.
@@ -137,10 +200,14 @@ impl Body {
         match self {
             Self::UserMessage { .. } => "user.message",
             Self::UserInterrupt { .. } => "user.interrupt",
+            Self::UserToolConfirmation { .. } => "user.tool_confirmation",
+            Self::UserCustomToolResult { .. } => "user.custom_tool_result",
+            Self::SystemMessage { .. } => "system.message",
             Self::AgentMessage { .. } => "agent.message",
             Self::AgentThinking => "agent.thinking",
             Self::AgentToolUse { .. } => "agent.tool_use",
             Self::AgentToolResult { .. } => "agent.tool_result",
+            Self::AgentCustomToolUse { .. } => "agent.custom_tool_use",
             Self::AgentThreadContextCompacted => "agent.thread_context_compacted",
             Self::SessionStatusRunning => "session.status_running",
             Self::SessionStatusIdle { .. } => "session.status_idle",
@@ -149,6 +216,7 @@ impl Body {
             Self::SessionUsage { .. } => "session.usage",
             Self::SessionError { .. } => "session.error",
             Self::SessionUpdated { .. } => "session.updated",
+            Self::SessionDeleted => "session.deleted",
             Self::SpanModelRequestStart => "span.model_request_start",
             Self::SpanModelRequestEnd { .. } => "span.model_request_end",
             Self::Unknown(unknown) => unknown.kind(),

@@ -131,6 +131,11 @@ impl Slice {
     pub fn page<T>(&self, mut found: Vec<T>, position: impl Fn(&T) -> Position) -> Page<T> {
         let more = found.len() > self.limit;
         found.truncate(self.limit);
+        self.page_of(found, more, position)
+    }
+
+    /// A page of just this, and whether there is a next one.
+    pub fn page_of<T>(&self, found: Vec<T>, more: bool, position: impl Fn(&T) -> Position) -> Page<T> {
         let last = found.last().filter(|_| more);
         let next_page = last.map(|last| {
             let cursor = Cursor {

@@ -76,6 +76,13 @@ impl From<Cost> for Money {
     }
 }
 
+/// What a session may cost at most, by list price.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "limit")]
+pub struct Budget {
+    pub max_list_cost: Money,
+}
+
 /// Tokens of one model request.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelUsage {

@@ -9,6 +9,7 @@ use crate::services::{Running, Services, StartOptions, Upstream};
 use crate::signals::Signals;
 use crate::style::Style;
 use crate::terminal::Terminal;
+use control::Lifetime;
 use domain::PriceTable;
 use sandbox::Report;
 use serde::Serialize;
@@ -37,6 +38,7 @@ pub(crate) async fn doctor(
         data,
         upstream: Upstream::None,
         pool: 0,
+        lifetime: Lifetime::Host,
     };
     let Running {
         control,

@@ -19,10 +19,11 @@ use crate::signals::Signals;
 use crate::terminal::{Answer, Terminal};
 use crate::trouble;
 use change_set::Allowed;
-use control::{NewSession, Runtime};
+use control::{Input, Lifetime, NewSession, Runtime};
 use domain::{Limits, PriceTable, SessionId};
 use policy::Rules;
 use sandbox::Workspace;
+use std::collections::BTreeMap;
 use std::time::Instant;
 use wire::ContentBlock;
 
@@ -126,6 +127,7 @@ async fn plan(
             data,
             upstream,
             pool: 0,
+            lifetime: Lifetime::Host,
         },
         allowed: arguments.allow.into(),
         apply: arguments.apply,
@@ -178,6 +180,10 @@ fn new_session(
         system_prompt: None,
         title: Some(text::one_line(prompt, 80)),
         runtime: Runtime::Native,
+        tools: None,
+        environment: BTreeMap::new(),
+        effort: None,
+        hosting: None,
     }
 }
 
@@ -217,8 +223,9 @@ async fn session(
         terminal.line(&style.yellow(&line));
     }
     let began = Instant::now();
-    let prompt = vec![ContentBlock::text(plan.prompt)];
-    let started = running.control.begin(plan.session, prompt).await;
+    let content = vec![ContentBlock::text(plan.prompt)];
+    let inputs = vec![Input::Message { content }];
+    let started = running.control.begin(plan.session, inputs).await;
     let (id, _) = started.map_err(|error| Failure::failed("session", error))?;
     outcome.session_id = Some(id.clone());
     let ended = follow(&running.control, &id, terminal, signals).await;

@@ -16,6 +16,7 @@ use crate::signals::Signals;
 use crate::style::Style;
 use crate::terminal::Terminal;
 use change_set::{Allowed, printable};
+use control::Lifetime;
 use domain::SessionId;
 use serde_json::json;
 use time::macros::format_description;
@@ -34,6 +35,7 @@ pub(crate) async fn sessions(
         data,
         upstream: Upstream::None,
         pool: 0,
+        lifetime: Lifetime::Host,
     };
     let mut running = start(services, &options, signals).await?;
     recover(&running.data, terminal);

@@ -77,6 +77,7 @@ async fn serve(host: &Host) -> Serving {
     let api = Api {
         resources,
         upstream: Arc::new(NoUpstream),
+        sessions: None,
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -146,6 +146,9 @@ impl Services for Broken {
             report: backend.report().await?,
             backend,
             data: options.data.clone(),
+            store: store.clone(),
+            upstream: Arc::new(server::NoUpstream),
+            leave_sandboxes: Arc::default(),
             shutdown: Box::pin(async move {
                 ending.shutdown(std::time::Duration::from_secs(10)).await;
                 drop(ending);
@@ -179,6 +182,14 @@ impl Backend for NoSandbox {
         Err(Error::Unsupported {
             missing: "user namespaces".to_owned(),
         })
+    }
+
+    async fn attach(&self, id: &SandboxId) -> Result<Created, Error> {
+        Err(Error::NotFound { id: id.clone() })
+    }
+
+    async fn survivors(&self) -> Result<Vec<SandboxId>, Error> {
+        Ok(Vec::new())
     }
 
     async fn observe(&self, id: &SandboxId) -> Result<Observation, Error> {

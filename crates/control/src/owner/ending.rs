@@ -3,11 +3,14 @@
 use super::log::Batch;
 use super::{Owner, Quit, Work};
 use crate::conclusion::Conclusion;
+use crate::events::Item;
 use crate::sessions::Parts;
 use crate::{AccessError, CleanupFailure, Idle, place};
 use domain::SessionId;
+use std::sync::Arc;
+use time::OffsetDateTime;
 use tokio::sync::oneshot;
-use wire::{Body, SessionUsage};
+use wire::{Body, Event, StopReason};
 
 /// How a session is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +19,12 @@ pub(crate) enum End {
     Stop,
     /// With its log and its files.
     Remove,
+    /// Its log and its files stay, and it takes nothing any more.
+    Archive,
     /// With this instance: the session goes on with its next message.
     Shutdown,
+    /// With this instance: the next one goes on with what is under way.
+    Leave,
 }
 
 impl Owner {
@@ -26,10 +33,16 @@ impl Owner {
         how: End,
         reply: oneshot::Sender<Result<(), AccessError>>,
     ) -> Result<(), Quit> {
-        let mut batch = Batch::default();
-        if let Work::Running(running) = &mut self.work {
-            running.cut(&mut batch);
+        if how == End::Leave {
+            let _ = reply.send(Ok(()));
+            return self.close_readers();
         }
+        let mut batch = Batch::default();
+        if let Some(turn) = &mut self.turn {
+            // It does not go on.
+            turn.kept.restarts = u32::MAX;
+        }
+        self.cut(&mut batch);
         let failures = self.leave_place().await;
         let session = self.record.row.id.clone();
         if how == End::Remove {
@@ -39,11 +52,14 @@ impl Owner {
                 Err(AccessError::Cleanup { session, failures })
             };
             let kept = removed.is_err();
+            if !kept {
+                self.show_deleted();
+            }
             if kept && self.turn.take().is_some() {
                 self.log_end(batch, how).await?;
             }
             let _ = reply.send(removed);
-            return if kept { Ok(()) } else { self.close_readers() };
+            return if kept { Ok(()) } else { Err(Quit::Done) };
         }
         let logged = self.log_end(batch, how).await;
         let _ = reply.send(if failures.is_empty() {
@@ -59,6 +75,17 @@ impl Owner {
         }
     }
 
+    /// The last thing that readers see; nothing of the session is stored any more.
+    fn show_deleted(&self) {
+        let now = OffsetDateTime::now_utc();
+        let deleted = store::LoggedEvent {
+            seq: u64::MAX,
+            created_at: now,
+            event: Event::new(Body::SessionDeleted, now),
+        };
+        self.hub.show([Item::Event(Arc::new(deleted))]);
+    }
+
     fn close_readers(&self) -> Result<(), Quit> {
         self.hub.close();
         Err(Quit::Done)
@@ -67,7 +94,7 @@ impl Owner {
     async fn log_end(&mut self, mut batch: Batch, how: End) -> Result<(), Quit> {
         let was_working = self.turn.take();
         if let Some(turn) = &was_working {
-            self.active += turn.began.elapsed();
+            self.active += turn.ran();
         }
         let mut idle = Idle {
             terminated: how == End::Stop,
@@ -75,7 +102,9 @@ impl Owner {
         };
         if was_working.is_some() {
             let sums = self.settle().await;
-            if how != End::Stop {
+            if how == End::Archive {
+                idle.stop_reason = Some(StopReason::EndTurn);
+            } else if how != End::Stop {
                 let conclusion =
                     Conclusion::broken("hostler was ended while the agent was working: this turn was cut");
                 idle.stop_reason = Some(conclusion.stop_reason);
@@ -84,8 +113,7 @@ impl Owner {
                     batch.body(Body::SessionError { error });
                 }
             }
-            let usage = SessionUsage::new(&sums.usage, sums.list_cost(), self.active.as_secs_f64());
-            batch.body(Body::SessionUsage { usage, budget: None });
+            batch.body(self.usage(&sums));
         }
         match &idle.stop_reason {
             _ if how == End::Stop => batch.body(Body::SessionStatusTerminated),

@@ -5,17 +5,17 @@ use super::log::Batch;
 use super::turn::Ended;
 use super::{Owner, Quit, Work};
 use crate::conclusion::Conclusion;
+use crate::place;
 use crate::settings::Deadlines;
-use crate::{SendError, place};
 use stream_json::{ControlRequest, Frame, Request};
-use tokio::sync::oneshot;
 use tokio::time::Instant;
-use wire::{Body, StopReason};
+use wire::StopReason;
 
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
 
 /// How far an interrupt has gone.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Interrupt {
     pressure: Pressure,
     /// When the next step is taken.
@@ -30,7 +30,7 @@ enum Pressure {
 }
 
 impl Interrupt {
-    fn asked(deadlines: &Deadlines) -> Self {
+    pub(super) fn asked(deadlines: &Deadlines) -> Self {
         Self {
             pressure: Pressure::Asked,
             next: Instant::now() + deadlines.interrupt,
@@ -43,44 +43,6 @@ impl Interrupt {
 }
 
 impl Owner {
-    pub(super) async fn interrupt(
-        &mut self,
-        reply: oneshot::Sender<Result<(), SendError>>,
-    ) -> Result<(), Quit> {
-        let Some(turn) = &mut self.turn else {
-            let _ = reply.send(Ok(()));
-            return Ok(());
-        };
-        if turn.interrupt.is_some() {
-            let _ = reply.send(Ok(()));
-            return Ok(());
-        }
-        let mut batch = Batch::default();
-        batch.body(Body::UserInterrupt {
-            session_thread_id: None,
-        });
-        let append = store::Append {
-            lines: None,
-            ..self.append(&batch)
-        };
-        match self.parts.store.append(append.clone()).await {
-            Ok(appended) => self.stored(&append, appended, batch),
-            Err(error @ store::Error::Fenced { .. }) => return Err(Quit::Store(error)),
-            // The user's word could not be stored, so it is not acted on; the user is told and can say it again.
-            Err(error) => {
-                let _ = reply.send(Err(SendError::Access(error.into())));
-                return Ok(());
-            }
-        }
-        let interrupt = Interrupt::asked(&self.parts.settings.deadlines);
-        if let Some(turn) = &mut self.turn {
-            turn.interrupt = Some(interrupt);
-        }
-        let _ = reply.send(Ok(()));
-        self.ask_to_stop();
-        Ok(())
-    }
-
     /// Asks the runtime, if there is one; one that is still starting is asked when it has started.
     pub(super) fn ask_to_stop(&mut self) {
         let Work::Running(running) = &self.work else {
@@ -131,9 +93,7 @@ impl Owner {
     /// Ends an interrupted turn by ending the sandbox.
     async fn abandon_place(&mut self) -> Result<(), Quit> {
         let mut batch = Batch::default();
-        if let Work::Running(running) = &mut self.work {
-            running.cut(&mut batch);
-        }
+        self.cut(&mut batch);
         self.flush(batch).await?;
         place::tell(&self.leave_place().await);
         let mut conclusion = Conclusion::broken(

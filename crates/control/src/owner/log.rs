@@ -3,10 +3,11 @@
 use super::{Owner, Quit, Standing, Work};
 use crate::Idle;
 use crate::events::Item;
+use crate::settings::Lifetime;
 use domain::{EventId, SandboxState, SessionStatus};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Append, Appended, Lines, LoggedEvent, NewEvent, SandboxChange};
+use store::{Append, Appended, Lines, LoggedEvent, NewEvent, SandboxChange, TurnChange};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use wire::{Body, Event, Preview};
@@ -50,7 +51,7 @@ impl Batch {
 
 impl Owner {
     /// The batch as an append, with the lines that it came from.
-    pub(super) fn append(&self, batch: &Batch) -> Append {
+    pub(super) fn append(&mut self, batch: &Batch) -> Append {
         let mut append = Append::new(self.record.row.id.clone(), self.epoch, []);
         append.create.clone_from(&self.create);
         append.events.clone_from(&batch.events);
@@ -69,7 +70,30 @@ impl Owner {
                 last: running.seen,
             });
         }
+        append.turn = self.turn_change();
         append
+    }
+
+    /// What becomes of what is stored of the turn.
+    fn turn_change(&mut self) -> TurnChange {
+        if self.parts.settings.lifetime == Lifetime::Host {
+            return TurnChange::Same;
+        }
+        let Some(turn) = &mut self.turn else {
+            return match self.stored_turn {
+                Some(_) => TurnChange::Over,
+                None => TurnChange::Same,
+            };
+        };
+        if let Work::Running(running) = &self.work {
+            turn.kept.frames = running.translator.state().clone();
+        }
+        let json = turn.as_json();
+        if self.stored_turn.as_ref() == Some(&json) {
+            TurnChange::Same
+        } else {
+            TurnChange::Keep(json)
+        }
     }
 
     /// The moves of the sandbox to a state, from the one that is recorded.
@@ -90,15 +114,12 @@ impl Owner {
         path.into_iter().map(step).collect()
     }
 
-    /// Stores what the agent did and shows it. While the disk is full the guest keeps what comes after it.
-    pub(super) async fn write(&mut self, append: Append, batch: Batch) -> Result<(), Quit> {
+    /// Stores what need not be shown yet, or waits for room until it is too late.
+    pub(super) async fn store_in_time(&self, append: &Append) -> Result<Appended, Quit> {
         let deadline = Instant::now() + self.parts.settings.deadlines.store;
         loop {
             match self.parts.store.append(append.clone()).await {
-                Ok(appended) => {
-                    self.stored(&append, appended, batch);
-                    return Ok(());
-                }
+                Ok(appended) => return Ok(appended),
                 Err(store::Error::DiskFull) if Instant::now() < deadline => {
                     tracing::warn!(session = %self.record.row.id, "the disk is full; the session waits for room");
                     tokio::time::sleep(PAUSE).await;
@@ -108,9 +129,21 @@ impl Owner {
         }
     }
 
+    /// Stores what the agent did and shows it. While the disk is full the guest keeps what comes after it.
+    pub(super) async fn write(&mut self, append: Append, batch: Batch) -> Result<(), Quit> {
+        let appended = self.store_in_time(&append).await?;
+        self.stored(&append, appended, batch);
+        Ok(())
+    }
+
     /// What follows from an append that is on the disk.
     pub(super) fn stored(&mut self, append: &Append, appended: Appended, batch: Batch) {
         self.create = None;
+        match &append.turn {
+            TurnChange::Same => {}
+            TurnChange::Keep(json) => self.stored_turn = Some(json.clone()),
+            TurnChange::Over => self.stored_turn = None,
+        }
         if let (Some(place), Some(SandboxChange::State { to, .. })) = (&mut self.place, append.sandbox.last())
         {
             place.state = *to;

@@ -2,17 +2,20 @@
 
 use super::log::Batch;
 use super::turn::{Ended, out_of_memory};
-use super::{Owner, Quit, Running, Work};
+use super::{Owner, Quit, Running, Turn, Work};
+use crate::asks::{Asks, Question};
 use crate::conclusion::Conclusion;
+use crate::custom_tools::{self, Asked};
 use crate::permission;
 use crate::place;
 use crate::runtime::{INITIALIZE, Report};
 use crate::translate::Meaning;
-use domain::SandboxState;
+use domain::{EventId, SandboxState};
 use guest_protocol::{Data, Exit, OutputRecord, Payload, Stream};
-use stream_json::{Answer, Frame, TurnResult};
+use serde_json::{Map, Value};
+use stream_json::{Answer, ControlRequest, Frame, Request, TurnResult};
 use time::OffsetDateTime;
-use wire::Event;
+use wire::{ContentBlock, Event};
 
 /// Lines without events are stored when they have become this many bytes, or with the next event.
 const UNSTORED_BYTES: usize = 1 << 20;
@@ -35,7 +38,9 @@ impl Owner {
                 break;
             };
             let next = match report {
-                Report::Record { record, bytes, .. } => running.take(record, bytes, &mut batch),
+                Report::Record { record, bytes, .. } => {
+                    running.take(record, bytes, self.turn.as_mut(), &mut batch)
+                }
                 Report::Broken { reason } => {
                     Next::Nonsense(format!("the sandbox's guest is broken: {reason}"))
                 }
@@ -55,30 +60,51 @@ impl Owner {
                 Next::Nonsense(reason) => self.end_runtime(std::mem::take(&mut batch), reason).await?,
             }
         }
-        self.flush(batch).await
+        let answers = match &mut self.turn {
+            Some(turn) => turn.kept.asks.send(),
+            None => Vec::new(),
+        };
+        self.pause_or_go_on(&mut batch);
+        let stands = batch.has_events();
+        self.flush(batch).await?;
+        if stands {
+            self.stand_as_turn();
+        }
+        self.send_answers(answers).await
     }
 
     /// Stores and shows a batch. Previews alone are shown at once: their lines are stored with the next event, and
     /// asked for again if there is none.
     pub(super) async fn flush(&mut self, batch: Batch) -> Result<(), Quit> {
-        let full = matches!(&self.work, Work::Running(running) if running.unstored_bytes > UNSTORED_BYTES);
-        if batch.is_empty() && !full {
+        let Work::Running(running) = &mut self.work else {
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let append = self.append(&batch);
+            return self.write(append, batch).await;
+        };
+        let must = running.unstored_bytes > UNSTORED_BYTES || std::mem::take(&mut running.asked);
+        if batch.is_empty() && !must {
             return Ok(());
         }
         let mut append = self.append(&batch);
-        if !batch.has_events() && !full {
+        if !batch.has_events() && !must {
             append.lines = None;
             self.stored(&append, store::Appended::default(), batch);
             return Ok(());
         }
-        if self.turn.is_some() {
-            append.sandbox = self.sandbox_moves(SandboxState::Running);
+        if let Some(turn) = &self.turn {
+            append.sandbox = self.sandbox_moves(if turn.is_paused() {
+                SandboxState::Idle
+            } else {
+                SandboxState::Running
+            });
         }
         self.write(append, batch).await
     }
 
-    async fn exited(&mut self, mut batch: Batch, exit: Exit) -> Result<(), Quit> {
-        let Work::Running(running) = &mut self.work else {
+    async fn exited(&mut self, batch: Batch, exit: Exit) -> Result<(), Quit> {
+        let Work::Running(running) = &self.work else {
             return Ok(());
         };
         let how = match exit {
@@ -89,14 +115,13 @@ impl Owner {
             "the agent's runtime ended in the middle of its turn, {how}{}; the next message starts it again",
             running.quoted_last_words()
         );
-        running.cut(&mut batch);
         let interrupted = self.turn.as_ref().is_some_and(|turn| turn.interrupt.is_some());
         let conclusion = if interrupted {
             Conclusion::interrupted()
         } else {
             Conclusion::broken(message)
         };
-        self.end_turn_without_runtime(batch, conclusion).await
+        self.leave_runtime(batch, conclusion).await
     }
 
     /// Ends a runtime that cannot be gone on with.
@@ -104,35 +129,32 @@ impl Owner {
         self.end_runtime(Batch::default(), reason).await
     }
 
-    async fn end_runtime(&mut self, mut batch: Batch, reason: String) -> Result<(), Quit> {
-        let Work::Running(running) = &mut self.work else {
+    async fn end_runtime(&mut self, batch: Batch, reason: String) -> Result<(), Quit> {
+        let Work::Running(running) = &self.work else {
             return Ok(());
         };
-        running.cut(&mut batch);
         let message = format!(
             "the agent's runtime was ended: {reason}{}",
             running.quoted_last_words()
         );
-        self.end_turn_without_runtime(batch, Conclusion::broken(message))
-            .await
+        self.leave_runtime(batch, Conclusion::broken(message)).await
     }
 
-    async fn end_turn_without_runtime(&mut self, batch: Batch, conclusion: Conclusion) -> Result<(), Quit> {
+    async fn leave_runtime(&mut self, mut batch: Batch, conclusion: Conclusion) -> Result<(), Quit> {
         // The last lines are stored before the guest is told to forget them, and the queue waits for a new runtime.
+        self.cut(&mut batch);
         self.flush(batch).await?;
         if let Work::Running(running) = std::mem::replace(&mut self.work, Work::Nothing)
             && !running.runtime.remove().await
         {
             place::tell(&self.leave_place().await);
         }
-        self.end_turn(Batch::default(), Ended::As(conclusion)).await
+        self.end_or_go_on(conclusion).await
     }
 
     /// The guest cannot be reached: its sandbox is given up.
     async fn lose_place(&mut self, mut batch: Batch, reason: &str) -> Result<(), Quit> {
-        if let Work::Running(running) = &mut self.work {
-            running.cut(&mut batch);
-        }
+        self.cut(&mut batch);
         self.flush(batch).await?;
         let message = format!(
             "the sandbox was lost: {reason}. What the agent changed stays with the session; the next message starts a \
@@ -152,12 +174,18 @@ impl Owner {
             );
         }
         place::tell(&self.leave_place().await);
-        self.end_turn(Batch::default(), Ended::As(conclusion)).await
+        self.end_or_go_on(conclusion).await
     }
 }
 
 impl Running {
-    fn take(&mut self, record: OutputRecord, bytes: usize, batch: &mut Batch) -> Next {
+    fn take(
+        &mut self,
+        record: OutputRecord,
+        bytes: usize,
+        turn: Option<&mut Turn>,
+        batch: &mut Batch,
+    ) -> Next {
         self.seen = record.seq;
         self.unstored_bytes += bytes;
         match record.payload {
@@ -166,11 +194,11 @@ impl Running {
                 self.hear(&data.into_bytes());
                 Next::More
             }
-            Payload::Output(data) => self.line(record.seq, data, batch),
+            Payload::Output(data) => self.line(record.seq, data, turn, batch),
         }
     }
 
-    fn line(&mut self, number: u64, data: Data, batch: &mut Batch) -> Next {
+    fn line(&mut self, number: u64, data: Data, turn: Option<&mut Turn>, batch: &mut Batch) -> Next {
         let cut = data.cut_bytes;
         let bytes = data.into_bytes();
         if cut > 0 {
@@ -190,34 +218,51 @@ impl Running {
             Err(error) => Err(format!("{error}: {}", excerpt(&bytes))),
         };
         match meanings {
-            Ok(meanings) => self.act(number, meanings, batch),
+            Ok(meanings) => self.act(number, meanings, turn, batch),
             Err(reason) => Next::Nonsense(format!("line {number} of its output makes no sense: {reason}")),
         }
     }
 
-    fn act(&mut self, line: u64, meanings: Vec<Meaning>, batch: &mut Batch) -> Next {
+    fn act(
+        &mut self,
+        line: u64,
+        meanings: Vec<Meaning>,
+        mut turn: Option<&mut Turn>,
+        batch: &mut Batch,
+    ) -> Next {
         let now = OffsetDateTime::now_utc();
         let mut next = Next::More;
         for meaning in meanings {
             match meaning {
                 Meaning::Event(id, body) => {
-                    batch.event(
-                        Event {
-                            id,
-                            processed_at: Some(now),
-                            body,
-                        },
-                        Some(line),
-                    );
+                    if let Some(turn) = &mut turn {
+                        turn.told(&id, &body);
+                    }
+                    let processed_at = Some(now);
+                    let event = Event {
+                        id,
+                        processed_at,
+                        body,
+                    };
+                    batch.event(event, Some(line));
                 }
                 Meaning::Preview(preview) => batch.preview(preview),
+                Meaning::Resolved(id) => {
+                    if let Some(turn) = &mut turn {
+                        turn.kept.asks.resolved(&id);
+                    }
+                }
                 Meaning::Asks(request) => {
-                    let sent = permission::answer(*request)
-                        .to_line()
-                        .ok()
-                        .map(|line| self.runtime.send(line));
-                    if !matches!(sent, Some(Ok(()))) {
+                    let asks = turn.as_mut().map(|turn| &mut turn.kept.asks);
+                    let answer = self.answer(*request, asks);
+                    let sent = answer.map(|frame| frame.to_line().ok().map(|line| self.runtime.send(line)));
+                    if !matches!(sent, None | Some(Some(Ok(())))) {
                         return Next::Nonsense("it asks and does not read the answers".to_owned());
+                    }
+                }
+                Meaning::Withdraws(request_id) => {
+                    if let Some(turn) = &mut turn {
+                        turn.kept.asks.withdrawn(&request_id);
                     }
                 }
                 Meaning::Answers(Answer::Success { request_id, .. }) if request_id == INITIALIZE => {
@@ -237,18 +282,69 @@ impl Running {
         next
     }
 
-    /// Ends in the log what the runtime left open.
-    pub(super) fn cut(&mut self, batch: &mut Batch) {
-        for meaning in self.translator.cut() {
-            if let Meaning::Event(id, body) = meaning {
-                batch.event(
-                    Event {
-                        id,
-                        processed_at: Some(OffsetDateTime::now_utc()),
-                        body,
-                    },
-                    None,
-                );
+    /// The answer to what the runtime asks; nothing where the user gives it.
+    fn answer(&mut self, request: ControlRequest, asks: Option<&mut Asks>) -> Option<Frame> {
+        let request_id = request.request_id;
+        match request.request {
+            Request::CanUseTool(asked) => {
+                let call = self.translator.event_of(&asked.tool_use_id);
+                let question = Question {
+                    request_id: request_id.clone(),
+                    rpc_id: None,
+                    input: Some(asked.input.clone()),
+                };
+                let waits = |(call, asks): (&EventId, &mut Asks)| asks.asked(call, question);
+                if call.zip(asks).is_some_and(waits) {
+                    self.asked = true;
+                    return None;
+                }
+                let asks = self.translator.asks(&asked.tool_name);
+                Some(permission::unasked(request_id, *asked, asks))
+            }
+            Request::Other(body) if body.get("subtype").is_some_and(|kind| kind == "mcp_message") => {
+                self.mcp_message(request_id, &body, asks)
+            }
+            other => Some(permission::unsupported(request_id, other.subtype())),
+        }
+    }
+
+    fn mcp_message(
+        &mut self,
+        request_id: String,
+        body: &Map<String, Value>,
+        asks: Option<&mut Asks>,
+    ) -> Option<Frame> {
+        match custom_tools::read(body, self.translator.toolset()) {
+            Asked::Reply(message) => Some(custom_tools::respond(&request_id, &message)),
+            Asked::NoServer { name } => Some(permission::unsupported(
+                request_id,
+                &format!("mcp_message to {name}"),
+            )),
+            Asked::Call {
+                rpc_id,
+                name,
+                tool_use_id,
+            } => {
+                let call = tool_use_id.and_then(|id| self.translator.event_of(&id));
+                let question = Question {
+                    request_id: request_id.clone(),
+                    rpc_id: Some(rpc_id.clone()),
+                    input: None,
+                };
+                let waits = |(call, asks): (&EventId, &mut Asks)| asks.asked(call, question);
+                if call.zip(asks).is_some_and(waits) {
+                    self.asked = true;
+                    return None;
+                }
+                let content = [ContentBlock::text(format!(
+                    "there is no open call of {name} that this could be"
+                ))];
+                Some(custom_tools::answer(
+                    &request_id,
+                    &rpc_id,
+                    Some(&content),
+                    Some(true),
+                ))
             }
         }
     }

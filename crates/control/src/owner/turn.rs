@@ -1,21 +1,24 @@
 //! Turns: a message begins one, and a result or a failure ends it.
 
+use super::inputs::text_of;
 use super::log::Batch;
 use super::{Owner, Quit, Running, Turn, Work};
 use crate::conclusion::{Circumstances, Conclusion, conclude};
-use crate::start::{Start, Started, Where};
+use crate::place::Address;
+use crate::runtime::Runtime;
+use crate::settings::Lifetime;
+use crate::start::{Order, Start, Started, What, Where};
 use crate::tasks::{self, TaskFailed};
 use crate::translate::{ApiError, Translator};
-use crate::{Idle, SendError, message, place};
-use domain::{EventId, SandboxId, SandboxState};
+use crate::{Idle, message, place};
+use domain::{SandboxId, SandboxState};
 use std::time::Duration;
 use store::{Append, Query, SandboxChange, Sums};
 use stream_json::TurnResult;
 use time::OffsetDateTime;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 use wire::{
-    Body, ContentBlock, Event, RetryStatus, SessionError, SessionErrorType, SessionUsage, StopReason,
+    Body, Budget, ContentBlock, Event, RetryStatus, SessionError, SessionErrorType, SessionUsage, StopReason,
 };
 
 /// How a turn ended.
@@ -27,125 +30,95 @@ pub(super) enum Ended {
     As(Conclusion),
 }
 
-/// A turn that is about to begin.
-struct Beginning {
-    append: Append,
-    batch: Batch,
-    message: EventId,
-    line: Vec<u8>,
-    needs: Needs,
+/// A turn that is about to begin, or to go on in another runtime.
+pub(super) struct Beginning {
+    pub append: Append,
+    pub batch: Batch,
+    /// Nothing where none begins.
+    pub order: Option<Order>,
+    pub needs: Needs,
+    /// Before a runtime is started.
+    pub pause: Duration,
 }
 
 /// What is not there yet for a turn.
-enum Needs {
+pub(super) enum Needs {
     Nothing,
     Runtime,
-    Sandbox(SandboxId),
+    Sandbox(Address),
 }
 
 impl Owner {
-    pub(super) async fn send(
-        &mut self,
-        content: Vec<ContentBlock>,
-        reply: oneshot::Sender<Result<EventId, SendError>>,
-    ) -> Result<(), Quit> {
-        if self.queue.len() >= self.parts.settings.bounds.queued_messages {
-            let _ = reply.send(Err(SendError::QueueFull {
-                count: self.queue.len(),
-            }));
-            return Ok(());
-        }
-        let mut event = Event::queued(Body::UserMessage { content });
-        let id = event.id.clone();
-        let mut batch = Batch::default();
-        if self.turn.is_some() || !self.queue.is_empty() {
-            batch.event(event, None);
-            let append = Append {
-                lines: None,
-                ..self.append(&batch)
-            };
-            match self.parts.store.append(append.clone()).await {
-                Ok(appended) => {
-                    self.queue.extend(appended.events.iter().map(|event| event.seq));
-                    self.stored(&append, appended, batch);
-                }
-                Err(error) => return refuse(reply, error),
-            }
-            self.stand(true, Idle::default());
-            let _ = reply.send(Ok(id));
-            return if self.turn.is_none() {
-                self.next_turn(false).await
-            } else {
-                Ok(())
-            };
-        }
-        event.processed_at = Some(OffsetDateTime::now_utc());
-        let line = match message_line(&event) {
-            Ok(line) => line,
-            Err(error) => {
-                let _ = reply.send(Err(error));
-                return Ok(());
-            }
-        };
-        batch.event(event, None);
-        batch.body(Body::SessionStatusRunning);
-        let beginning = self.beginning(batch, id.clone(), line);
-        match self.parts.store.append(beginning.append.clone()).await {
-            Ok(appended) => {
-                self.stand(true, Idle::default());
-                let _ = reply.send(Ok(id));
-                self.begin(beginning, appended).await
-            }
-            Err(error) => refuse(reply, error),
-        }
-    }
-
     /// Begins the turn of the oldest message that waits.
     pub(super) async fn next_turn(&mut self, is_running: bool) -> Result<(), Quit> {
         let Some(seq) = self.queue.pop_front() else {
             return Ok(());
         };
+        let mut numbers = vec![seq];
+        let event = self.queued(seq).await?;
+        let mut notes = Vec::new();
+        if let Some(next) = self.queue.front().copied() {
+            let next_event = self.queued(next).await?;
+            if matches!(next_event.body, Body::SystemMessage { .. }) {
+                self.queue.pop_front();
+                numbers.push(next);
+                notes = text_of(&next_event);
+            }
+        }
+        let content = match event.body {
+            Body::UserMessage { content } => content,
+            // What has no message to go with is a message of its own.
+            other => text_of(&Event::queued(other))
+                .into_iter()
+                .map(|text| ContentBlock::text(message::reminder(&text)))
+                .collect(),
+        };
+        let order = Order::Message {
+            event: event.id,
+            content,
+            notes,
+        };
+        let mut batch = Batch::default();
+        if !is_running {
+            batch.body(Body::SessionStatusRunning);
+        }
+        let mut beginning = self.beginning(batch, order);
+        beginning.append.processed = numbers;
+        let appended = self.store_in_time(&beginning.append).await?;
+        self.stand(true, Idle::default());
+        self.begin(beginning, appended).await
+    }
+
+    /// A stored event that waits.
+    async fn queued(&self, seq: u64) -> Result<Event, Quit> {
         let query = Query {
             after: seq - 1,
             limit: 1,
             types: &[],
         };
+        let session = &self.record.row.id;
         let found = self
             .parts
             .store
-            .events(&self.record.row.id, query)
+            .events(session, query)
             .await
             .map_err(Quit::Store)?;
-        let Some(event) = found
-            .into_iter()
-            .find(|found| found.seq == seq)
-            .map(|found| found.event)
-        else {
+        let event = found.into_iter().find(|found| found.seq == seq);
+        event.map(|found| found.event).ok_or_else(|| {
             let reason = format!("event {seq} waits to be delivered and is not there");
-            let what = format!("session {}", self.record.row.id);
-            return Err(Quit::Store(store::Error::Corrupt { what, reason }));
-        };
-        let line = message_line(&event).unwrap_or_default();
-        let mut batch = Batch::default();
-        if !is_running {
-            batch.body(Body::SessionStatusRunning);
-        }
-        let mut beginning = self.beginning(batch, event.id, line);
-        beginning.append.processed.push(seq);
-        let deadline = Instant::now() + self.parts.settings.deadlines.store;
-        loop {
-            match self.parts.store.append(beginning.append.clone()).await {
-                Ok(appended) => return self.begin(beginning, appended).await,
-                Err(store::Error::DiskFull) if Instant::now() < deadline => {
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                }
-                Err(error) => return Err(Quit::Store(error)),
-            }
-        }
+            let what = format!("session {session}");
+            Quit::Store(store::Error::Corrupt { what, reason })
+        })
     }
 
     /// The append that begins a turn. It records the sandbox and the process that the turn needs before they are.
-    fn beginning(&self, batch: Batch, message: EventId, line: Vec<u8>) -> Beginning {
+    pub(super) fn beginning(&mut self, batch: Batch, order: Order) -> Beginning {
+        if let (Order::Message { event, .. }, None) = (&order, &self.turn) {
+            self.turn = Some(Turn::of_message(event.clone()));
+        }
+        if let Some(turn) = &mut self.turn {
+            turn.kept.noted = matches!(&order, Order::GoOn { calls, .. } if calls.is_empty());
+        }
         let mut append = self.append(&batch);
         let needs = match (&self.work, &self.place) {
             (Work::Running(_), _) => {
@@ -154,50 +127,69 @@ impl Owner {
             }
             (_, Some(_)) => Needs::Runtime,
             (_, None) => {
-                let id = SandboxId::random();
-                let view_started_at = OffsetDateTime::now_utc();
+                let address = Address::random();
                 append.sandbox = vec![SandboxChange::Begin {
-                    id: id.clone(),
-                    view_started_at,
+                    id: address.sandbox.clone(),
+                    view_started_at: OffsetDateTime::now_utc(),
+                    token: address.token.clone(),
                 }];
-                Needs::Sandbox(id)
+                Needs::Sandbox(address)
             }
         };
         if !matches!(needs, Needs::Nothing) {
-            append.process = Some(format!("runtime-{}", self.processes + 1));
+            append.process = Some(process_name(self.processes + 1));
         }
         Beginning {
             append,
             batch,
-            message,
-            line,
+            order: Some(order),
             needs,
+            pause: Duration::ZERO,
         }
     }
 
-    /// Acts on a message that is stored.
-    async fn begin(&mut self, beginning: Beginning, appended: store::Appended) -> Result<(), Quit> {
+    /// Acts on what is stored: the runtime is told, or one is started.
+    pub(super) async fn begin(
+        &mut self,
+        beginning: Beginning,
+        appended: store::Appended,
+    ) -> Result<(), Quit> {
+        let (Work::Running(running), Some(order)) = (&self.work, &beginning.order) else {
+            return self.begin_in_new_runtime(beginning, appended).await;
+        };
+        let told = match order.line(&[]) {
+            Some(Ok(line)) => running.runtime.send(line).map_err(|full| full.to_string()),
+            Some(Err(error)) => Err(error.to_string()),
+            None => Ok(()),
+        };
+        self.stored(&beginning.append, appended, beginning.batch);
+        match told {
+            Ok(()) => Ok(()),
+            Err(reason) => self.fail_runtime(reason).await,
+        }
+    }
+
+    pub(super) async fn begin_in_new_runtime(
+        &mut self,
+        beginning: Beginning,
+        appended: store::Appended,
+    ) -> Result<(), Quit> {
         let Beginning {
             append,
             batch,
-            message,
-            line,
+            order,
             needs,
+            pause,
         } = beginning;
         self.stored(&append, appended, batch);
-        self.turn = Some(Turn {
-            began: Instant::now(),
-            interrupt: None,
-        });
-        if let Work::Running(running) = &self.work {
-            return match running.runtime.send(line) {
-                Ok(()) => Ok(()),
-                Err(full) => self.fail_runtime(full.to_string()).await,
-            };
-        }
-        let (sandbox, place) = match (needs, self.place.take()) {
-            (_, Some(place)) => (place.sandbox.clone(), Where::There(place)),
-            (Needs::Sandbox(id), None) => (id.clone(), Where::New(id)),
+        let Some(order) = order else { return Ok(()) };
+        let place = match (needs, self.place.take()) {
+            (_, Some(place)) => Where::There(place),
+            (Needs::Sandbox(address), None) => {
+                let files_from = self.files_from();
+                self.record.row.sandbox = Some(address.sandbox.clone());
+                Where::New { address, files_from }
+            }
             (Needs::Nothing | Needs::Runtime, None) => {
                 let reason = "the sandbox was gone when the message was to be delivered";
                 return self
@@ -206,21 +198,35 @@ impl Owner {
             }
         };
         let process = append.process.unwrap_or_default();
+        self.start(place, What::Run { process, order }, pause);
+        Ok(())
+    }
+
+    /// The sandbox whose files the next one goes on with.
+    pub(super) fn files_from(&self) -> Option<SandboxId> {
+        let keeps = self.parts.settings.lifetime == Lifetime::Session;
+        self.record.row.sandbox.clone().filter(|_| keeps)
+    }
+
+    pub(super) fn start(&mut self, place: Where, what: What, pause: Duration) {
+        let sandbox = place.sandbox().clone();
+        let had_process = self.processes > 0;
+        if matches!(what, What::Run { .. }) {
+            self.processes += 1;
+        }
         let start = Start {
             parts: self.parts.clone(),
             record: self.record.clone(),
+            tools: self.tools.clone(),
             place,
-            process,
-            message,
-            first_line: line,
-            had_process: self.processes > 0,
+            what,
+            had_process,
+            pause,
         };
-        self.processes += 1;
         self.work = Work::Starting {
             task: tasks::start("sandbox start", start.run()),
             sandbox,
         };
-        Ok(())
     }
 
     pub(super) async fn started(&mut self, started: Result<Started, TaskFailed>) -> Result<(), Quit> {
@@ -231,35 +237,55 @@ impl Owner {
             Ok(started) => started,
             Err(failed) => {
                 place::tell(&place::destroy(&self.parts, &sandbox).await);
-                Started {
-                    place: None,
-                    runtime: Err(failed.to_string()),
-                }
+                Started::failed(failed.to_string())
             }
         };
         self.place = started.place;
         match started.runtime {
-            Ok(runtime) => {
-                self.work = Work::Running(Box::new(Running {
-                    runtime,
-                    translator: Translator::default(),
-                    initialize_by: Some(Instant::now() + self.parts.settings.deadlines.initialize),
-                    stored: 0,
-                    seen: 0,
-                    unstored_bytes: 0,
-                    last_words: String::new(),
-                }));
-                if self.turn.as_ref().is_some_and(|turn| turn.interrupt.is_some()) {
-                    self.ask_to_stop();
-                }
-                Ok(())
-            }
+            Ok(Some(runtime)) => self.runtime_is_there(runtime, started.found).await?,
+            Ok(None) => self.only_place_is_there().await?,
             Err(reason) => {
-                place::tell(&self.leave_place().await);
-                self.end_turn(Batch::default(), Ended::As(Conclusion::broken(reason)))
-                    .await
+                if started.not_found {
+                    place::tell(&place::destroy(&self.parts, &sandbox).await);
+                }
+                self.did_not_start(reason).await?;
             }
         }
+        if std::mem::take(&mut self.begins_when_there) && self.turn.is_none() {
+            return self.next_turn(false).await;
+        }
+        Ok(())
+    }
+
+    async fn runtime_is_there(&mut self, runtime: Runtime, found: Option<u64>) -> Result<(), Quit> {
+        let stored = found.unwrap_or(0);
+        let frames = self.turn.as_ref().map(|turn| turn.kept.frames.clone());
+        // One that was found with output has answered long ago.
+        let initialize_by = (stored == 0).then(|| Instant::now() + self.parts.settings.deadlines.initialize);
+        self.work = Work::Running(Box::new(Running {
+            runtime,
+            translator: Translator::new(self.tools.clone(), frames.unwrap_or_default()),
+            initialize_by,
+            stored,
+            seen: stored,
+            unstored_bytes: 0,
+            asked: false,
+            last_words: String::new(),
+        }));
+        let Some(turn) = &mut self.turn else { return Ok(()) };
+        if turn.kept.rescheduled {
+            turn.kept.rescheduled = false;
+            let mut batch = Batch::default();
+            batch.body(Body::SessionStatusRunning);
+            let append = self.append(&batch);
+            self.write(append, batch).await?;
+        }
+        if self.turn.as_ref().is_some_and(|turn| turn.interrupt.is_some()) {
+            self.ask_to_stop();
+        }
+        let again = self.turn.as_ref().map(|turn| turn.kept.asks.send_again());
+        self.send_answers(again.filter(|_| found.is_some()).unwrap_or_default())
+            .await
     }
 
     /// Ends the present turn in the log, and begins the next one if a message waits and nothing went wrong.
@@ -269,12 +295,11 @@ impl Owner {
         };
         let sums = self.settle().await;
         let conclusion = self.conclusion(ended, &turn, &sums).await;
-        self.active += turn.began.elapsed();
+        self.active += turn.ran();
         if let Some(error) = conclusion.error.clone() {
             batch.body(Body::SessionError { error });
         }
-        let usage = SessionUsage::new(&sums.usage, sums.list_cost(), self.active.as_secs_f64());
-        batch.body(Body::SessionUsage { usage, budget: None });
+        batch.body(self.usage(&sums));
         let goes_on = !self.queue.is_empty()
             && matches!(conclusion.stop_reason, StopReason::EndTurn | StopReason::Refusal)
             && conclusion
@@ -307,6 +332,15 @@ impl Owner {
         };
         self.stand(false, idle);
         Ok(())
+    }
+
+    /// What the session has used, told.
+    pub(super) fn usage(&self, sums: &Sums) -> Body {
+        let budget = self.record.settings.max_cost.map(|cost| Budget {
+            max_list_cost: cost.into(),
+        });
+        let usage = SessionUsage::new(&sums.usage, sums.list_cost(), self.active.as_secs_f64());
+        Body::SessionUsage { usage, budget }
     }
 
     /// The ledger, when the gateway has closed the turn's last call.
@@ -359,30 +393,12 @@ pub(super) fn out_of_memory(kills: u64, limit: u64) -> String {
         format!("{kills} processes")
     };
     format!(
-        "the sandbox reached its memory limit of {mib} MiB and the kernel ended {times}; --memory raises the limit"
+        "the sandbox reached its memory limit of {mib} MiB and the kernel ended {times}: a higher limit (--memory, or \
+         `hostler.memory` of the environment) lets it go on"
     )
 }
 
-/// The answer to a message that was not stored. Another owner ends this one.
-fn refuse(reply: oneshot::Sender<Result<EventId, SendError>>, error: store::Error) -> Result<(), Quit> {
-    if let store::Error::Fenced { session, epoch } = &error {
-        let fenced = store::Error::Fenced {
-            session: session.clone(),
-            epoch: *epoch,
-        };
-        let _ = reply.send(Err(SendError::Access(error.into())));
-        return Err(Quit::Store(fenced));
-    }
-    let _ = reply.send(Err(SendError::Access(error.into())));
-    Ok(())
-}
-
-fn message_line(event: &Event) -> Result<Vec<u8>, SendError> {
-    let Body::UserMessage { content } = &event.body else {
-        return Err(SendError::Empty);
-    };
-    let unwritable = |error: stream_json::FrameError| SendError::Block {
-        kind: error.to_string(),
-    };
-    message::frame(&event.id, content).to_line().map_err(unwritable)
+/// The name of the session's nth process.
+pub(super) fn process_name(number: u64) -> String {
+    format!("runtime-{number}")
 }

@@ -22,10 +22,17 @@ pub(crate) struct Input {
 pub(crate) struct InputFull;
 
 impl Input {
-    pub(super) fn start(client: Client, process: String, lifeline: Lifeline, reporter: Reporter) -> Self {
+    /// After `written` inputs of a host before this one.
+    pub(super) fn start(
+        client: Client,
+        process: String,
+        written: u64,
+        lifeline: Lifeline,
+        reporter: Reporter,
+    ) -> Self {
         let (lines, receiver) = mpsc::channel(QUEUE);
         let task = tasks::start("runtime input", async move {
-            if let Err(reason) = write(&client, &process, Attempts::new(lifeline), receiver).await {
+            if let Err(reason) = write(&client, &process, written, Attempts::new(lifeline), receiver).await {
                 reporter.lost(reason).await;
             }
         });
@@ -40,10 +47,11 @@ impl Input {
 async fn write(
     client: &Client,
     process: &str,
+    written: u64,
     mut attempts: Attempts,
     mut lines: mpsc::Receiver<Vec<u8>>,
 ) -> Result<(), String> {
-    let mut seq = 1;
+    let mut seq = written + 1;
     while let Some(mut data) = lines.recv().await {
         while data.len() < TOGETHER {
             let Ok(line) = lines.try_recv() else { break };

@@ -1,8 +1,12 @@
 //! The command line and the first lines of a runtime. Pure.
 
+use crate::message;
 use crate::settings::RuntimeTemplate;
+use crate::toolset::{SERVER, Toolset};
 use domain::Cost;
 use guest_protocol::{Framing, Spawn, Stdio};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use stream_json::{ControlRequest, Frame, FrameError, Initialize, Request};
 use uuid::Uuid;
 
@@ -29,6 +33,12 @@ pub(crate) struct Launch {
     pub max_cost: Option<Cost>,
     pub token: String,
     pub conversation: Conversation,
+    pub tools: Option<Arc<Toolset>>,
+    /// Variables of the session's own.
+    pub environment: BTreeMap<String, String>,
+    pub effort: Option<String>,
+    /// Calls at the end of the conversation that are made again; their ids are the runtime's.
+    pub run_tool_uses: Option<Vec<String>>,
 }
 
 impl Launch {
@@ -48,7 +58,17 @@ impl Launch {
             Conversation::Resumed(id) => flag("--resume", id.to_string()),
             Conversation::From(path) => flag("--resume", path),
         }
-        let mut env = template.environment.clone();
+        if let Some(effort) = self.effort {
+            flag("--effort", effort);
+        }
+        if let Some(calls) = self.run_tool_uses {
+            flag("--run-tool-uses", calls.join(","));
+        }
+        if let Some(toolset) = &self.tools {
+            argv.extend(toolset.arguments());
+        }
+        let mut env = self.environment;
+        env.extend(template.environment.clone());
         env.insert(template.token_variable.clone(), self.token);
         Spawn {
             id: self.process,
@@ -62,11 +82,22 @@ impl Launch {
 }
 
 /// The line that a host begins with.
-pub(crate) fn initialize(system_prompt: Option<&str>) -> Result<Vec<u8>, FrameError> {
-    let initialize = Initialize {
+pub(crate) fn initialize(
+    system_prompt: Option<&str>,
+    notes: &[String],
+    tools: Option<&Toolset>,
+) -> Result<Vec<u8>, FrameError> {
+    let notes: Vec<String> = notes.iter().map(|note| message::reminder(note)).collect();
+    let mut initialize = Initialize {
         system_prompt: system_prompt.map(|text| vec![text.to_owned()]),
+        append_system_prompt: (!notes.is_empty()).then(|| notes.join("\n")),
         ..Initialize::default()
     };
+    if tools.is_some_and(|toolset| !toolset.custom.is_empty()) {
+        initialize
+            .extra
+            .insert("sdkMcpServers".to_owned(), [SERVER].into_iter().collect());
+    }
     Frame::ControlRequest(Box::new(ControlRequest {
         request_id: INITIALIZE.to_owned(),
         request: Request::Initialize(Box::new(initialize)),
@@ -88,6 +119,14 @@ mod tests {
             max_cost: Some(Cost::from_usd(0.5)),
             token: "hostler-session-x".to_owned(),
             conversation,
+            tools: None,
+            environment: [
+                ("CI".to_owned(), "1".to_owned()),
+                ("HOME".to_owned(), "/root".to_owned()),
+            ]
+            .into(),
+            effort: None,
+            run_tool_uses: None,
         }
         .spawn(&RuntimeTemplate::default())
     }
@@ -102,6 +141,8 @@ mod tests {
         assert_eq!(line, expected);
         assert_eq!(spawn.env["ANTHROPIC_API_KEY"], "hostler-session-x");
         assert_eq!(spawn.env["ANTHROPIC_BASE_URL"], "http://127.0.0.2");
+        // A session's own variables are there, and do not replace ours.
+        assert_eq!((&*spawn.env["CI"], &*spawn.env["HOME"]), ("1", "/home/agent"));
         assert_eq!(
             (spawn.env["IS_SANDBOX"].as_str(), spawn.framing),
             ("1", Framing::Lines)
@@ -121,12 +162,29 @@ mod tests {
 
     #[test]
     fn initialize_carries_the_system_prompt() {
-        let json: Value = serde_json::from_slice(&initialize(Some("Be brief.")).unwrap()).unwrap();
+        let json: Value = serde_json::from_slice(&initialize(Some("Be brief."), &[], None).unwrap()).unwrap();
         assert_eq!(
             json["request"],
             json!({"subtype":"initialize","systemPrompt":["Be brief."]})
         );
-        let json: Value = serde_json::from_slice(&initialize(None).unwrap()).unwrap();
+        let json: Value = serde_json::from_slice(&initialize(None, &[], None).unwrap()).unwrap();
         assert_eq!(json["request"], json!({"subtype":"initialize"}));
+    }
+
+    #[test]
+    fn custom_tools_are_a_server_of_the_hosts() {
+        let toolset = Toolset {
+            custom: vec![crate::CustomTool {
+                name: "weather".into(),
+                description: "the weather".into(),
+                input_schema: serde_json::Map::new(),
+            }],
+            ..Toolset::default()
+        };
+        let line = initialize(None, &["note".into()], Some(&toolset)).unwrap();
+        let json: Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(json["request"]["sdkMcpServers"], json!(["custom"]));
+        let note = json["request"]["appendSystemPrompt"].as_str().unwrap();
+        assert!(note.contains("note"));
     }
 }

@@ -42,12 +42,12 @@ impl Reporter {
 }
 
 impl Output {
-    pub(super) fn start(client: Client, process: String, lifeline: Lifeline) -> Self {
+    /// The records after the number `after`.
+    pub(super) fn start(client: Client, process: String, after: u64, lifeline: Lifeline) -> Self {
         let (sender, reports) = mpsc::channel(RECORDS);
         let reporter = sender.clone();
         let task = tasks::start("runtime output", async move {
-            let room = Arc::new(Semaphore::new(BYTES));
-            if let Err(report) = follow(&client, &process, Attempts::new(lifeline), &room, &reporter).await {
+            if let Err(report) = follow(&client, &process, after, Attempts::new(lifeline), &reporter).await {
                 let _ = reporter.send(report).await;
             }
         });
@@ -73,11 +73,11 @@ impl Output {
 async fn follow(
     client: &Client,
     process: &str,
+    mut after: u64,
     mut attempts: Attempts,
-    room: &Arc<Semaphore>,
     reports: &mpsc::Sender<Report>,
 ) -> Result<(), Report> {
-    let mut after = 0;
+    let room = Arc::new(Semaphore::new(BYTES));
     loop {
         let error = match client.output(process, after, true).await {
             Ok(mut stream) => loop {
@@ -85,7 +85,7 @@ async fn follow(
                     Ok(Some(record)) => {
                         attempts.succeeded();
                         after = record.seq;
-                        if pass_on(record, room, reports).await.is_err() {
+                        if pass_on(record, &room, reports).await.is_err() {
                             return Ok(());
                         }
                     }

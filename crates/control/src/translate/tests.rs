@@ -60,11 +60,16 @@ fn kinds(meanings: &[Meaning]) -> Vec<String> {
         Meaning::Event(_, body) => body.kind().to_owned(),
         Meaning::Preview(Preview::EventStart { event }) => format!("start {}", event.kind),
         Meaning::Preview(Preview::EventDelta { .. }) => "delta".to_owned(),
+        Meaning::Resolved(_) => "resolved".to_owned(),
+        Meaning::Withdraws(_) => "withdraws".to_owned(),
         Meaning::Asks(_) => "asks".to_owned(),
         Meaning::Answers(_) => "answers".to_owned(),
         Meaning::Ended(_) => "ended".to_owned(),
     };
-    meanings.iter().map(kind).collect()
+    let told = meanings
+        .iter()
+        .filter(|meaning| !matches!(meaning, Meaning::Resolved(_)));
+    told.map(kind).collect()
 }
 
 fn ids(meanings: &[Meaning], kind: &str) -> Vec<EventId> {
@@ -229,7 +234,7 @@ fn each_frame_becomes_the_events_of_the_api() {
         (
             "withdraws",
             vec![json!({"type":"control_cancel_request","request_id":"r"})],
-            vec![],
+            vec!["withdraws"],
         ),
         (
             "result closes the request",
@@ -345,7 +350,7 @@ fn results_keep_what_they_hold() {
                 is_error,
                 tool_use_id,
             },
-        ) = &told[1]
+        ) = &told[2]
         else {
             panic!("{told:?}")
         };
@@ -373,10 +378,95 @@ fn a_cut_ends_what_is_open_and_only_once() {
         translator.translate(frame(json)).unwrap();
     }
     assert_eq!(
-        kinds(&translator.cut()),
+        kinds(&translator.cut(&[])),
         ["span.model_request_end", "agent.tool_result"]
     );
-    assert!(translator.cut().is_empty());
+    assert!(translator.cut(&[]).is_empty());
+}
+
+fn asking() -> Translator {
+    let toolset = json!({
+        "built_in": {"bash": "always_ask", "read": "always_allow"},
+        "custom": [{"name": "weather", "description": "", "input_schema": {}}],
+    });
+    let toolset: Toolset = serde_json::from_value(toolset).unwrap();
+    Translator::new(Some(Arc::new(toolset)), State::default())
+}
+
+fn call(id: &str, name: &str) -> Value {
+    assistant(json!({"type":"tool_use","id":id,"name":name,"input":{}}))
+}
+
+#[test]
+fn each_call_is_told_with_its_policy() {
+    let mut translator = asking();
+    let mut told = |id: &str, name: &str| {
+        let meanings = translator.translate(frame(call(id, name))).unwrap();
+        let [Meaning::Event(_, body)] = &meanings[..] else {
+            panic!("{meanings:?}")
+        };
+        let json = serde_json::to_value(body).unwrap();
+        let field = |name: &str| json[name].as_str().unwrap_or_default().to_owned();
+        let evaluation = json["evaluation"]["type"].as_str().unwrap_or_default();
+        format!(
+            "{} {} {} {evaluation}",
+            field("type"),
+            field("name"),
+            field("evaluated_permission")
+        )
+    };
+    assert_eq!(told("a", "Bash"), "agent.tool_use bash ask always_ask");
+    assert_eq!(told("b", "Read"), "agent.tool_use read allow always_allow");
+    assert_eq!(told("c", "Write"), "agent.tool_use write deny ");
+    assert_eq!(told("d", "weather"), "agent.custom_tool_use weather  ");
+    assert_eq!(
+        told("e", "mcp__custom__weather"),
+        "agent.custom_tool_use weather  "
+    );
+}
+
+#[test]
+fn the_result_of_a_custom_call_is_the_clients_and_ends_the_call() {
+    let mut translator = asking();
+    translator.translate(frame(call("a", "weather"))).unwrap();
+    let event = translator.event_of("a").unwrap().clone();
+    assert_eq!(translator.open_calls(), Some(vec![&event]));
+    let meanings = translator
+        .translate(frame(tool_result("a", json!("sunny"))))
+        .unwrap();
+    assert!(matches!(&meanings[..], [Meaning::Resolved(id)] if *id == event));
+    assert_eq!(translator.open_calls(), Some(Vec::new()));
+}
+
+#[test]
+fn calls_that_can_still_be_made_outlive_a_cut_and_the_translator() {
+    let mut translator = asking();
+    for json in [
+        start(),
+        call("a", "Bash"),
+        call("b", "Read"),
+        call("c", "weather"),
+    ] {
+        translator.translate(frame(json)).unwrap();
+    }
+    assert_eq!(translator.open_calls(), None, "the model still speaks");
+    let kept = ["a", "c"].map(|id| translator.event_of(id).unwrap().clone());
+    assert_eq!(
+        kinds(&translator.cut(&kept)),
+        ["span.model_request_end", "agent.tool_result"]
+    );
+    let text = serde_json::to_string(translator.state()).unwrap();
+    let state: State = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        state
+            .runtime_ids(&kept)
+            .into_values()
+            .collect::<std::collections::BTreeSet<_>>(),
+        ["a".to_owned(), "c".to_owned()].into()
+    );
+    // Another runtime tells the same calls again, and they are the same calls.
+    let mut next = Translator::new(None, state);
+    assert!(next.translate(frame(call("a", "Bash"))).unwrap().is_empty());
 }
 
 #[test]

@@ -3,13 +3,12 @@
 //! The disk is a small tmpfs in a mount namespace of a child process.
 
 use crate::runtime::Gate;
-use crate::stage::{Stage, settings, within};
+use crate::stage::{Stage, message, settings, within};
 use control::{AccessError, SendError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use wire::ContentBlock;
 
 const CHILD: &str = "HOSTLER_CONTROL_FULL_CHILD";
 
@@ -34,10 +33,7 @@ async fn child_fills_its_disk() {
 
     // A message that cannot be stored is refused, and the agent does not hear of it.
     fill(&ballast);
-    let refused = stage
-        .control
-        .send(&id, vec![ContentBlock::text(big.clone())])
-        .await;
+    let refused = stage.control.send(&id, vec![message(&big)]).await;
     assert!(
         matches!(
             refused,

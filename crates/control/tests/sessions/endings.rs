@@ -1,10 +1,10 @@
 //! Stopping, removing, and shutting down.
 
-use crate::stage::{Stage, events_until, until, within};
+use crate::stage::{Stage, events_until, message, until, within};
 use control::{AccessError, CreateError, SendError};
 use domain::{SandboxState, SessionStatus};
 use std::time::Duration;
-use wire::{Body, ContentBlock};
+use wire::Body;
 
 #[tokio::test]
 async fn a_stopped_session_keeps_its_log_and_files_and_takes_no_more() {
@@ -23,7 +23,7 @@ async fn a_stopped_session_keeps_its_log_and_files_and_takes_no_more() {
     let told = stage.told(&id).await;
     assert_eq!(told[told.len() - 2..], ["usage", "status_terminated"]);
     assert!(stage.idle(&id).await.terminated);
-    let sent = stage.control.send(&id, vec![ContentBlock::text("x")]).await;
+    let sent = stage.control.send(&id, vec![message("x")]).await;
     assert!(matches!(sent, Err(SendError::Terminated { .. })));
     assert_eq!((stage.machine.alive(), stage.machine.detached()), (0, 1));
     assert!(stage.machine.files_removed().is_empty());
@@ -36,7 +36,7 @@ async fn a_stopped_session_keeps_its_log_and_files_and_takes_no_more() {
     drop(stream);
     let stage = stage.killed_and_started_again().await;
     assert_eq!(stage.told(&id).await, told);
-    let sent = stage.control.send(&id, vec![ContentBlock::text("x")]).await;
+    let sent = stage.control.send(&id, vec![message("x")]).await;
     assert!(matches!(sent, Err(SendError::Terminated { .. })));
     let mut stream = stage.control.events(&id, 0).await.unwrap();
     events_until(&mut stream, |body| matches!(body, Body::SessionStatusTerminated)).await;

@@ -200,9 +200,10 @@ async fn a_guest_that_stays_away_loses_its_sandbox_and_the_next_message_gets_a_n
     let guest = stage.machine.guest();
     let path = guest.spawned()[0].argv.last().unwrap().clone();
     let transcript = String::from_utf8(guest.file(&path).unwrap().to_vec()).unwrap();
+    let told = stage.gate.lines_in.lock().unwrap().last().unwrap().to_string();
     assert!(
-        transcript.contains("The sandbox that this conversation was held in is gone"),
-        "{transcript}"
+        told.contains("The sandbox that this conversation was held in is gone"),
+        "{told}"
     );
     assert!(
         transcript.contains("tool_result"),
@@ -222,7 +223,12 @@ async fn an_interrupt_ends_the_turn_and_nothing_else() {
     let idle = stage.idle(&id).await;
     assert_eq!((idle.stop_reason, idle.error), (Some(StopReason::EndTurn), None));
     let told = stage.told(&id).await;
-    assert_eq!(told.iter().filter(|word| *word == "interrupt").count(), 1);
+    assert_eq!(told.iter().filter(|word| *word == "interrupt").count(), 2);
+    let asked = stage.gate.lines_in.lock().unwrap().clone();
+    let asked = asked
+        .iter()
+        .filter(|line| line["request"]["subtype"] == "interrupt");
+    assert_eq!(asked.count(), 1, "the runtime is asked once");
     stage.control.interrupt(&id).await.unwrap();
     assert_eq!(
         stage.told(&id).await,

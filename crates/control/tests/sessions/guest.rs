@@ -167,6 +167,16 @@ impl Guest {
         self.inner.lose_spawn_answer.store(true, Ordering::SeqCst);
     }
 
+    /// The number of the newest output record of all processes.
+    pub fn last_output(&self) -> usize {
+        let state = self.inner.state.lock().unwrap();
+        let records = state
+            .processes
+            .values()
+            .map(|process| process.output.borrow().len());
+        records.max().unwrap_or(0)
+    }
+
     pub fn spawned(&self) -> Vec<Spawn> {
         self.state().spawned.clone()
     }
@@ -231,6 +241,7 @@ impl Guest {
                 }
                 answer
             }
+            ("GET", ["processes", id]) => self.process(id),
             ("POST", ["processes", id, "input"]) => self.input(id, query["seq"].parse().unwrap(), &body),
             ("GET", ["processes", id, "output"]) => self.output(id, query["after"].parse().unwrap()),
             ("POST", ["processes", id, "ack"]) => {
@@ -262,6 +273,21 @@ impl Guest {
                 respond(200, Bytes::from_static(b"{}"))
             }
             _ => refused(ErrorKind::InvalidRequest),
+        }
+    }
+
+    fn process(&self, id: &str) -> Response<Body> {
+        let state = self.state();
+        let removed = state.removed.iter().any(|removed| removed == id);
+        match state.processes.get(id).filter(|_| !removed) {
+            Some(process) => json(&Process {
+                id: id.to_owned(),
+                pid: 2,
+                state: ProcessState::Running,
+                next_seq: process.output.borrow().len() as u64 + 1,
+                next_input_seq: process.next_input_seq,
+            }),
+            None => refused(ErrorKind::NotFound),
         }
     }
 

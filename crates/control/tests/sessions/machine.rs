@@ -4,7 +4,7 @@ use crate::guest::Guest;
 use crate::runtime::Script;
 use async_trait::async_trait;
 use control::{Attachment, Grant, Network, NetworkError};
-use domain::{SandboxId, SessionId};
+use domain::{Cost, SandboxId, SessionId};
 use sandbox::{Backend, ChangeReader, Created, Error, Listeners, Observation, Report, Spec};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -27,6 +27,7 @@ struct Inner {
     destroyed: Mutex<Vec<SandboxId>>,
     files_removed: Mutex<Vec<SandboxId>>,
     grants: Mutex<Vec<Grant>>,
+    budgets: Mutex<Vec<Option<Cost>>>,
     detached: AtomicU64,
     memory_kills: AtomicU64,
     create_fails: AtomicBool,
@@ -46,6 +47,7 @@ impl Machine {
             destroyed: Mutex::default(),
             files_removed: Mutex::default(),
             grants: Mutex::default(),
+            budgets: Mutex::default(),
             detached: AtomicU64::new(0),
             memory_kills: AtomicU64::new(0),
             create_fails: AtomicBool::new(false),
@@ -106,6 +108,13 @@ impl Machine {
         self.inner.destroy_fails.store(fails, Ordering::SeqCst);
     }
 
+    /// Every sandbox is gone, with no word to anybody; files stay.
+    pub fn power_cut(&self) {
+        for (_, guest) in std::mem::take(&mut *self.inner.guests.lock().unwrap()) {
+            guest.kill();
+        }
+    }
+
     /// Creating takes until [`let_create`](Self::let_create).
     pub fn hold_create(&self) {
         self.inner.create_waits.store(true, Ordering::SeqCst);
@@ -123,6 +132,16 @@ impl Machine {
 
 fn descriptor() -> OwnedFd {
     std::fs::File::open("/dev/null").unwrap().into()
+}
+
+fn listeners() -> Listeners {
+    Listeners {
+        gateway: descriptor(),
+        proxy: descriptor(),
+        dns_udp: descriptor(),
+        dns_tcp: descriptor(),
+        transparent: Vec::new(),
+    }
 }
 
 #[async_trait]
@@ -147,17 +166,25 @@ impl Backend for Machine {
         let socket = self.socket(&spec.id);
         let guest = Guest::start(&socket, self.inner.script.clone());
         self.inner.guests.lock().unwrap().insert(spec.id.clone(), guest);
-        let listeners = Listeners {
-            gateway: descriptor(),
-            proxy: descriptor(),
-            dns_udp: descriptor(),
-            dns_tcp: descriptor(),
-            transparent: Vec::new(),
-        };
+        let listeners = listeners();
         Ok(Created {
             guest_socket: socket,
             listeners,
         })
+    }
+
+    async fn attach(&self, id: &SandboxId) -> Result<Created, Error> {
+        if !self.inner.guests.lock().unwrap().contains_key(id) {
+            return Err(Error::NotFound { id: id.clone() });
+        }
+        Ok(Created {
+            guest_socket: self.socket(id),
+            listeners: listeners(),
+        })
+    }
+
+    async fn survivors(&self) -> Result<Vec<SandboxId>, Error> {
+        Ok(self.inner.guests.lock().unwrap().keys().cloned().collect())
     }
 
     async fn observe(&self, id: &SandboxId) -> Result<Observation, Error> {
@@ -208,6 +235,10 @@ struct Served(Arc<Inner>);
 
 #[async_trait]
 impl Attachment for Served {
+    fn set_budget(&self, budget: Option<Cost>) {
+        self.0.budgets.lock().unwrap().push(budget);
+    }
+
     async fn detach(self: Box<Self>) {
         self.0.detached.fetch_add(1, Ordering::SeqCst);
     }

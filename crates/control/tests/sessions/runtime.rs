@@ -32,12 +32,14 @@ pub struct Gate {
     /// Told when a runtime has come to a `wait`.
     pub reached: Arc<Notify>,
     pub lines_in: Arc<std::sync::Mutex<Vec<Value>>>,
+    /// Calls that were allowed, each time that they ran.
+    pub ran: Arc<std::sync::Mutex<Vec<String>>>,
 }
 
 impl Gate {
     pub fn script(&self) -> Script {
         let gate = self.clone();
-        Arc::new(move |_, lines, output| Box::pin(play(gate.clone(), lines, output)))
+        Arc::new(move |spawn, lines, output| Box::pin(play(gate.clone(), spawn, lines, output)))
     }
 
     /// The texts of the messages that runtimes got.
@@ -53,7 +55,15 @@ impl Gate {
 
 fn text_of(line: &Value) -> String {
     let blocks = line["message"]["content"].as_array().unwrap();
-    blocks.iter().filter_map(|block| block["text"].as_str()).collect()
+    let texts = blocks.iter().filter_map(|block| block["text"].as_str());
+    texts
+        .filter(|text| !text.starts_with("<system-reminder>"))
+        .collect()
+}
+
+fn next_id() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("toolu_{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 struct Agent {
@@ -61,14 +71,40 @@ struct Agent {
     gate: Gate,
 }
 
-async fn play(gate: Gate, mut lines: mpsc::UnboundedReceiver<Line>, output: Output) {
+async fn play(gate: Gate, spawn: Spawn, mut lines: mpsc::UnboundedReceiver<Line>, output: Output) {
     let agent = Agent { output, gate };
+    let again = spawn
+        .argv
+        .iter()
+        .position(|argument| argument == "--run-tool-uses");
+    let mut again = again.map(|at| {
+        spawn.argv[at + 1]
+            .split(',')
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    });
+    // A line that comes twice is acted on once.
+    let mut seen = std::collections::BTreeSet::new();
     while let Some(line) = lines.recv().await {
         match line {
             Line::Json(line) => {
                 agent.gate.lines_in.lock().unwrap().push(line.clone());
+                if line["uuid"]
+                    .as_str()
+                    .is_some_and(|uuid| !seen.insert(uuid.to_owned()))
+                {
+                    continue;
+                }
                 match line["type"].as_str().unwrap() {
-                    "control_request" => agent.success(&line, &json!({})),
+                    "control_request" => {
+                        agent.success(&line, &json!({}));
+                        if let Some(calls) = again.take()
+                            && agent.approve(&calls, &mut lines).await.is_continue()
+                        {
+                            agent.say("resumed");
+                            let _ = agent.ends(&json!({}));
+                        }
+                    }
                     "user" if agent.turn(&text_of(&line), &mut lines).await.is_break() => return,
                     _ => {}
                 }
@@ -112,6 +148,22 @@ impl Agent {
                     return std::ops::ControlFlow::Break(());
                 }
                 "ask" => self.ask(rest, lines).await,
+                "approve" | "custom" => {
+                    let calls: Vec<String> = rest.split(',').map(|_| next_id()).collect();
+                    for (id, input) in calls.iter().zip(rest.split(',')) {
+                        let name = if verb == "approve" { "Bash" } else { "weather" };
+                        let input = json!({"command": input});
+                        self.assistant(&json!({"type":"tool_use","id":id,"name":name,"input":input}));
+                    }
+                    let answered = if verb == "approve" {
+                        self.approve(&calls, lines).await
+                    } else {
+                        self.custom(&calls[0], lines).await
+                    };
+                    if answered.is_break() {
+                        return std::ops::ControlFlow::Continue(());
+                    }
+                }
                 "wait" => {
                     self.gate.reached.notify_one();
                     self.gate.open.notified().await;
@@ -149,15 +201,84 @@ impl Agent {
     }
 
     fn tool(&self, command: &str, ends: bool) {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let id = format!("toolu_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let id = next_id();
         self.assistant(&json!({"type":"tool_use","id":id,"name":"Bash","input":{"command":command}}));
         if ends {
+            self.result(&id, &format!("did {command}"));
+        }
+    }
+
+    fn result(&self, id: &str, text: &str) {
+        self.frame(
+            &json!({"type":"user","parent_tool_use_id":null,"session_id":"s","message":{"role":"user",
+            "content":[{"type":"tool_result","tool_use_id":id,"content":text}]}}),
+        );
+    }
+
+    /// Asks about all calls at once, and runs each as it is answered. An interrupt ends the turn.
+    async fn approve(
+        &self,
+        calls: &[String],
+        lines: &mut mpsc::UnboundedReceiver<Line>,
+    ) -> std::ops::ControlFlow<()> {
+        for id in calls {
             self.frame(
-                &json!({"type":"user","parent_tool_use_id":null,"session_id":"s","message":{"role":"user",
-                "content":[{"type":"tool_result","tool_use_id":id,"content":format!("did {command}")}]}}),
+                &json!({"type":"control_request","request_id":format!("ask-{id}"),"request":{
+                "subtype":"can_use_tool","tool_name":"Bash","input":{"command":id},"tool_use_id":id}}),
             );
         }
+        let mut open: Vec<&String> = calls.iter().collect();
+        while !open.is_empty() {
+            let Some(Line::Json(line)) = lines.recv().await else {
+                return std::ops::ControlFlow::Break(());
+            };
+            self.gate.lines_in.lock().unwrap().push(line.clone());
+            if line["request"]["subtype"] == "interrupt" {
+                self.success(&line, &json!({}));
+                open.iter().for_each(|id| self.result(id, "interrupted"));
+                let _ = self.fails("error_during_execution", "interrupted");
+                return std::ops::ControlFlow::Break(());
+            }
+            let answered = line["response"]["request_id"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            open.retain(|id| {
+                let is_this = answered == format!("ask-{id}");
+                if is_this {
+                    let answer = &line["response"]["response"];
+                    let allowed = answer["behavior"] == "allow";
+                    let text = if allowed {
+                        "ran"
+                    } else {
+                        answer["message"].as_str().unwrap()
+                    };
+                    self.gate
+                        .ran
+                        .lock()
+                        .unwrap()
+                        .extend(allowed.then(|| (*id).clone()));
+                    self.result(id, text);
+                }
+                !is_this
+            });
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+
+    async fn custom(&self, id: &str, lines: &mut mpsc::UnboundedReceiver<Line>) -> std::ops::ControlFlow<()> {
+        self.frame(&json!({"type":"control_request","request_id":"call-1","request":{
+            "subtype":"mcp_message","server_name":"custom","message":{"jsonrpc":"2.0","id":1,"method":"tools/call",
+            "params":{"name":"weather","arguments":{},"_meta":{"claudecode/toolUseId":id}}}}}));
+        while let Some(Line::Json(line)) = lines.recv().await {
+            if line["response"]["request_id"] == "call-1" {
+                let result = &line["response"]["response"]["mcp_response"]["result"];
+                self.result(id, result["content"][0]["text"].as_str().unwrap());
+                self.say(result["content"][0]["text"].as_str().unwrap());
+                return std::ops::ControlFlow::Continue(());
+            }
+        }
+        std::ops::ControlFlow::Break(())
     }
 
     fn assistant(&self, block: &Value) {
@@ -183,7 +304,11 @@ impl Agent {
     async fn hang(&self, lines: &mut mpsc::UnboundedReceiver<Line>, deaf: bool) -> std::ops::ControlFlow<()> {
         self.gate.reached.notify_one();
         loop {
-            match lines.recv().await {
+            let line = lines.recv().await;
+            if let Some(Line::Json(line)) = &line {
+                self.gate.lines_in.lock().unwrap().push(line.clone());
+            }
+            match line {
                 Some(Line::Json(line)) if line["request"]["subtype"] == "interrupt" && !deaf => {
                     self.success(&line, &json!({"still_queued":[]}));
                     return self.fails("error_during_execution", "interrupted");

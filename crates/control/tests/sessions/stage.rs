@@ -2,7 +2,7 @@
 
 use crate::machine::Machine;
 use crate::runtime::{Gate, Script};
-use control::{Control, EventStream, Idle, Item, NewSession, Parts, Runtime, Settings};
+use control::{Control, EventStream, Idle, Input, Item, NewSession, Parts, Runtime, Settings};
 use domain::{EventId, Limits, SessionId};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,13 @@ pub fn settings() -> Settings {
     settings
 }
 
+pub fn hosted() -> Settings {
+    Settings {
+        lifetime: control::Lifetime::Session,
+        ..settings()
+    }
+}
+
 impl Stage {
     pub async fn new() -> Self {
         let gate = Gate::default();
@@ -49,8 +56,44 @@ impl Stage {
         }
     }
 
+    /// Sessions outlive their hosts here.
+    pub async fn hosted() -> Self {
+        let gate = Gate::default();
+        Self::with(gate.script(), gate, hosted()).await
+    }
+
+    /// A session whose agent asks before it runs a command, and has a tool of the client's.
+    pub async fn asking_session(&self) -> SessionId {
+        let toolset = serde_json::json!({
+            "built_in": {"bash": "always_ask", "read": "always_allow"},
+            "custom": [{"name": "weather", "description": "the weather", "input_schema": {"type": "object"}}],
+        });
+        let new = NewSession {
+            tools: serde_json::from_value(toolset).unwrap(),
+            ..new_session()
+        };
+        self.control.create(new).await.unwrap()
+    }
+
+    /// Waits until the session waits for answers; answers what for.
+    pub async fn asked(&self, id: &SessionId) -> Vec<EventId> {
+        match self.idle(id).await.stop_reason {
+            Some(wire::StopReason::RequiresAction { event_ids }) => event_ids,
+            other => panic!("{other:?}: {:?}", self.told(id).await),
+        }
+    }
+
     /// The host dies where it is, and another one starts on the same data.
     pub async fn killed_and_started_again(self) -> Self {
+        self.started_again(settings()).await
+    }
+
+    /// The same where sessions outlive their hosts.
+    pub async fn host_killed(self) -> Self {
+        self.started_again(hosted()).await
+    }
+
+    async fn started_again(self, settings: Settings) -> Self {
         let Self {
             directory,
             machine,
@@ -59,7 +102,12 @@ impl Stage {
             store,
         } = self;
         drop((control, store));
-        let (control, store) = host(&directory, &machine, settings()).await;
+        Self::on(directory, machine, gate, settings).await
+    }
+
+    /// A host on what another one left.
+    pub async fn on(directory: tempfile::TempDir, machine: Machine, gate: Gate, settings: Settings) -> Self {
+        let (control, store) = host(&directory, &machine, settings).await;
         Self {
             directory,
             machine,
@@ -74,14 +122,20 @@ impl Stage {
     }
 
     pub async fn send(&self, id: &SessionId, text: &str) -> EventId {
-        self.control
-            .send(id, vec![ContentBlock::text(text)])
-            .await
-            .unwrap()
+        let sent = self.control.send(id, vec![message(text)]).await.unwrap();
+        sent[0].event.id.clone()
     }
 
     pub async fn idle(&self, id: &SessionId) -> Idle {
-        within(self.control.wait_idle(id)).await.unwrap()
+        match tokio::time::timeout(PATIENCE, self.control.wait_idle(id)).await {
+            Ok(idle) => idle.unwrap(),
+            Err(_) => {
+                let mut told = self.told(id).await;
+                told.truncate(100);
+                let lines = self.gate.lines_in.lock().unwrap().clone();
+                panic!("the session is never idle: {told:?}; lines: {lines:?}")
+            }
+        }
     }
 
     /// Sends and waits for the end of the turn.
@@ -159,6 +213,12 @@ async fn host(directory: &tempfile::TempDir, machine: &Machine, settings: Settin
     (Control::start(parts).await.unwrap(), store)
 }
 
+pub fn message(text: &str) -> Input {
+    Input::Message {
+        content: vec![ContentBlock::text(text)],
+    }
+}
+
 pub fn new_session() -> NewSession {
     NewSession {
         workspace: None,
@@ -170,6 +230,10 @@ pub fn new_session() -> NewSession {
         system_prompt: None,
         title: None,
         runtime: Runtime::Native,
+        tools: None,
+        environment: std::collections::BTreeMap::new(),
+        effort: None,
+        hosting: None,
     }
 }
 
@@ -200,7 +264,7 @@ pub async fn events_until(stream: &mut EventStream, last: impl Fn(&Body) -> bool
                     return told;
                 }
             }
-            Some(Item::Preview(_)) => {}
+            Some(Item::Preview(_) | Item::Behind) => {}
             None => panic!("the stream ended after {told:?}"),
         }
     }

@@ -29,6 +29,7 @@ async fn previews_announce_the_event_with_its_id_and_are_its_beginning() {
     let mut previewed: BTreeMap<String, String> = BTreeMap::new();
     loop {
         match within(stream.next()).await.unwrap().unwrap() {
+            Item::Behind => {}
             Item::Preview(preview) => match &*preview {
                 Preview::EventStart { event } => {
                     assert_eq!(event.kind, "agent.message");
@@ -81,6 +82,7 @@ async fn a_reader_that_fell_behind_gets_every_event_and_no_preview_out_of_the_mi
                     break;
                 }
             }
+            Item::Behind => {}
             Item::Preview(preview) => match &*preview {
                 Preview::EventStart { event } => {
                     previewed.insert(event.id.to_string(), String::new());

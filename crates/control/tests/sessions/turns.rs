@@ -1,10 +1,10 @@
 //! Turns that go well.
 
-use crate::stage::{Stage, new_session, settings};
+use crate::stage::{Stage, message, new_session, settings};
 use control::{NewSession, SendError};
 use domain::{Cost, SandboxState, SessionStatus};
 use serde_json::json;
-use wire::{Body, ContentBlock, StopReason};
+use wire::{Body, StopReason};
 
 #[tokio::test]
 async fn a_message_runs_a_turn_and_the_log_tells_it() {
@@ -131,15 +131,16 @@ async fn what_cannot_be_sent_is_refused_and_leaves_nothing_in_the_log() {
     let gate = crate::runtime::Gate::default();
     let stage = Stage::with(gate.script(), gate, settings).await;
     let id = stage.session().await;
-    let send = |text: &str| stage.control.send(&id, vec![ContentBlock::text(text)]);
+    let send = |text: &str| stage.control.send(&id, vec![message(text)]);
     assert!(matches!(send("").await, Err(SendError::Empty)));
     assert!(matches!(
         send(&"x".repeat(200)).await,
         Err(SendError::TooLarge { limit: 100, .. })
     ));
-    let block = serde_json::from_value(json!({"type":"redacted"})).unwrap();
+    let content = serde_json::from_value(json!([{"type":"redacted"}])).unwrap();
+    let redacted = control::Input::Message { content };
     assert!(matches!(
-        stage.control.send(&id, vec![block]).await,
+        stage.control.send(&id, vec![redacted]).await,
         Err(SendError::Block { .. })
     ));
     assert!(stage.log(&id).await.is_empty());
@@ -153,7 +154,7 @@ async fn what_cannot_be_sent_is_refused_and_leaves_nothing_in_the_log() {
     stage.gate.open.notify_one();
     stage.idle(&id).await;
     let other = domain::SessionId::random();
-    let unknown = stage.control.send(&other, vec![ContentBlock::text("x")]).await;
+    let unknown = stage.control.send(&other, vec![message("x")]).await;
     assert!(matches!(
         unknown,
         Err(SendError::Access(control::AccessError::NoSession { .. }))
@@ -315,8 +316,11 @@ async fn a_session_begins_with_its_first_message_or_not_at_all() {
     let empty = stage.control.begin(new_session(), Vec::new()).await;
     assert!(matches!(empty, Err(control::BeginError::Send(SendError::Empty))));
     assert!(stage.control.sessions().await.unwrap().is_empty());
-    let text = vec![ContentBlock::text("say:hello")];
-    let (id, sent) = stage.control.begin(new_session(), text).await.unwrap();
+    let begun = stage
+        .control
+        .begin(new_session(), vec![message("say:hello")])
+        .await;
+    let (id, sent) = begun.unwrap();
     assert_eq!(stage.idle(&id).await.error, None);
     let log = stage.log(&id).await;
     assert_eq!(
@@ -324,7 +328,7 @@ async fn a_session_begins_with_its_first_message_or_not_at_all() {
             log[0].event.id.clone(),
             stage.control.sessions().await.unwrap().len()
         ),
-        (sent, 1)
+        (sent[0].event.id.clone(), 1)
     );
     stage.turn(&id, "say:again").await;
     assert!(stage.told(&id).await.contains(&"agent(again)".to_owned()));

@@ -4,8 +4,9 @@ use crate::ledger::Seen;
 use crate::stack::ThisProcess;
 use bench::{Failure, Held, IdleSessions, Options, Program, Report};
 use cli::{Running, Services as _, StartOptions, Upstream};
-use control::{Control, NewSession, Runtime};
+use control::{Control, Input, Lifetime, NewSession, Runtime};
 use domain::{Limits, SessionId};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -80,6 +81,7 @@ impl Bench {
                 json: script.to_owned(),
             },
             pool: POOL,
+            lifetime: Lifetime::Host,
         };
         let services = ThisProcess {
             observer: Some(observer),
@@ -144,9 +146,13 @@ impl Bench {
             system_prompt: None,
             title: None,
             runtime: Runtime::Native,
+            tools: None,
+            environment: BTreeMap::new(),
+            effort: None,
+            hosting: None,
         };
         let content = vec![ContentBlock::text("go")];
-        let begun = self.control.begin(new, content).await;
+        let begun = self.control.begin(new, vec![Input::Message { content }]).await;
         begun
             .map(|(id, _)| id)
             .map_err(|error| failure("begin session", &error))

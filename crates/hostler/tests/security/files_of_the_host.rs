@@ -328,6 +328,7 @@ async fn sandbox_that_hides(machine: &Machine, workspace: tempfile::TempDir, mas
         limits: Limits::default(),
         workspace: Some(Workspace { path, masked }),
         egress_ports: Vec::new(),
+        files_from: None,
     };
     let created = machine.backend.create(&spec).await.unwrap();
     let client = Client::new(created.guest_socket);

@@ -86,6 +86,7 @@ impl Machine {
             limits,
             workspace: Some(view),
             egress_ports: Vec::new(),
+            files_from: None,
         };
         let created = self.backend.create(&spec).await.unwrap();
         let client = Client::new(created.guest_socket);

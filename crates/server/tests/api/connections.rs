@@ -28,6 +28,7 @@ impl Running {
         let directory = tempfile::tempdir().unwrap();
         let api = Api {
             resources: resources(&directory).await,
+            sessions: None,
             upstream: Arc::new(NoUpstream),
         };
         let config = Config {

@@ -90,6 +90,7 @@ impl Fixture {
         let directory = tempfile::tempdir().unwrap();
         let resources = resources(&directory).await;
         let server = config.build(Api {
+            sessions: None,
             resources: resources.clone(),
             upstream,
         });

@@ -32,6 +32,7 @@ async fn session(store: &Store) -> Session {
         limits: Limits::default(),
         egress_rules: serde_json::json!(["example.com"]),
         settings: serde_json::json!({"max_turns": 3}),
+        hosting: None,
     };
     store.create_session(new).await.unwrap()
 }

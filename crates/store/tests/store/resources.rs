@@ -67,6 +67,7 @@ async fn a_workspace_path_need_not_be_text() {
         limits: domain::Limits::default(),
         egress_rules: serde_json::json!([]),
         settings: serde_json::json!({}),
+        hosting: None,
     };
     let made = store.create_session(new).await.unwrap();
     assert_eq!(store.session(&made.id).await.unwrap().workspace, Some(path));
@@ -80,6 +81,7 @@ async fn begin(store: &Store, session: &store::Session) -> (SandboxId, OffsetDat
     let sandbox = vec![SandboxChange::Begin {
         id: id.clone(),
         view_started_at: at,
+        token: "a token".into(),
     }];
     let begin = Append {
         sandbox,

@@ -19,7 +19,7 @@ pub(super) fn create() -> Schema {
         required("model", model()),
         optional("description", description()),
         optional("system", system()),
-        optional("tools", list(tool(), MAX_TOOLS).nullable()),
+        optional("tools", tools().nullable()),
         optional("metadata", metadata::schema().nullable()),
         optional("hostler", settings().nullable()),
         optional("mcp_servers", unsupported()),
@@ -40,7 +40,7 @@ pub(super) fn update() -> Schema {
         optional("model", model().nullable()),
         optional("description", description()),
         optional("system", system()),
-        optional("tools", list(tool(), MAX_TOOLS).nullable()),
+        optional("tools", tools().nullable()),
         optional("metadata", metadata::patch_schema().nullable()),
         optional("hostler", settings().nullable()),
         optional("mcp_servers", unsupported()),
@@ -61,7 +61,7 @@ pub fn schema() -> Schema {
         required("description", description()),
         required("system", system()),
         required("model", resolved_model()),
-        required("tools", list(resolved_tool(), MAX_TOOLS)),
+        required("tools", resolved_tools()),
         required("metadata", metadata::schema()),
         required("mcp_servers", list(any(), 0)),
         required("skills", list(any(), 0)),
@@ -105,8 +105,7 @@ fn description() -> Schema {
     text(0..=DESCRIPTION_CHARACTERS).nullable()
 }
 
-/// A system prompt.
-pub fn system() -> Schema {
+pub(crate) fn system() -> Schema {
     text(0..=SYSTEM_CHARACTERS).nullable()
 }
 
@@ -127,8 +126,7 @@ fn execution_identity() -> Schema {
     )
 }
 
-/// A model, as a request writes it.
-pub fn model() -> Schema {
+pub(crate) fn model() -> Schema {
     let effort = either([choice(["low", "medium", "high", "xhigh", "max"]), effort_object()]);
     either([
         text(1..=MODEL_CHARACTERS),
@@ -148,8 +146,7 @@ fn effort_object() -> Schema {
     )
 }
 
-/// A model, as it is answered.
-pub fn resolved_model() -> Schema {
+pub(crate) fn resolved_model() -> Schema {
     object([
         required("id", text(1..=MODEL_CHARACTERS)),
         required("effort", effort_object()),
@@ -158,8 +155,15 @@ pub fn resolved_model() -> Schema {
     ])
 }
 
-/// One tool or set of tools, as a request writes it.
-pub fn tool() -> Schema {
+pub(crate) fn tools() -> Schema {
+    list(tool(), MAX_TOOLS)
+}
+
+pub(crate) fn resolved_tools() -> Schema {
+    list(resolved_tool(), MAX_TOOLS)
+}
+
+fn tool() -> Schema {
     tagged(
         "type",
         [
@@ -255,8 +259,7 @@ fn custom_tool() -> Schema {
     ])
 }
 
-/// One tool or set of tools, as it is answered.
-pub fn resolved_tool() -> Schema {
+fn resolved_tool() -> Schema {
     let config = [
         required("enabled", boolean()),
         required("permission_policy", permission_policy()),

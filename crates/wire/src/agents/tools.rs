@@ -177,7 +177,7 @@ impl ToolsetInput {
 }
 
 /// No name twice, no set twice, and not too many together.
-pub fn check(tools: &[ToolInput]) -> Result<(), Invalid> {
+pub(crate) fn check(tools: &[ToolInput]) -> Result<(), Invalid> {
     let has_toolset = tools
         .iter()
         .any(|tool| matches!(tool, ToolInput::AgentToolset(_)));
@@ -227,7 +227,9 @@ impl ToolsetInput {
 impl CustomTool {
     fn check(&self, has_toolset: bool) -> Result<(), Invalid> {
         let mut built_in = BuiltInTool::ALL.iter().map(|tool| tool.as_str());
-        if has_toolset && built_in.any(|name| name == self.name) {
+        // Runtimes have names of their own for them, which differ by case and underscores.
+        let plain = |name: &str| name.replace('_', "").to_lowercase();
+        if has_toolset && built_in.any(|name| plain(name) == plain(&self.name)) {
             let problem = format!("{:?} is the name of a tool of agent_toolset_20260401", self.name);
             return Err(Invalid::new("name", problem));
         }

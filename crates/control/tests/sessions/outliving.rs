@@ -1,0 +1,293 @@
+//! Sessions that outlive their hosts, their runtimes and their sandboxes.
+
+use crate::approvals::{allow, custom_result};
+use crate::runtime::Gate;
+use crate::stage::{Stage, hosted, message, within};
+use control::Input;
+use domain::SandboxState;
+use wire::StopReason;
+
+fn count(told: &[String], word: &str) -> usize {
+    told.iter().filter(|found| *found == word).count()
+}
+
+#[tokio::test]
+async fn a_turn_goes_on_under_the_next_host_in_the_same_runtime() {
+    let stage = Stage::hosted().await;
+    let id = stage.session().await;
+    stage.send(&id, "say:one tool:ls wait say:two").await;
+    stage.gate.reached.notified().await;
+    stage.logged(&id, "agent.tool_result").await;
+    let stage = stage.host_killed().await;
+    assert_eq!(stage.machine.alive(), 1, "the sandbox was not touched");
+    stage.gate.open.notify_one();
+    stage.idle(&id).await;
+    let told = stage.told(&id).await;
+    for word in [
+        "agent(one)",
+        "bash(ls)",
+        "result(did ls)",
+        "agent(two)",
+        "idle(end_turn)",
+    ] {
+        assert_eq!(count(&told, word), 1, "{word}: {told:?}");
+    }
+    assert_eq!(stage.machine.guest().spawned().len(), 1);
+    assert_eq!(stage.turn(&id, "say:three").await.error, None);
+    assert_eq!(stage.machine.specs().len(), 1);
+}
+
+#[tokio::test]
+async fn what_the_runtime_said_while_no_host_was_there_is_not_lost() {
+    let stage = Stage::hosted().await;
+    let id = stage.session().await;
+    stage.send(&id, "lines:5 wait lines:30 tool:late").await;
+    stage.gate.reached.notified().await;
+    let Stage {
+        directory,
+        machine,
+        gate,
+        control,
+        store,
+    } = stage;
+    drop((control, store));
+    gate.open.notify_one();
+    let guest = machine.guest();
+    within(async {
+        while guest.last_output() < 100 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let stage = Stage::on(directory, machine, gate, hosted()).await;
+    stage.idle(&id).await;
+    let told = stage.told(&id).await;
+    for number in 5..30 {
+        assert_eq!(count(&told, &format!("agent({number})")), 1, "{told:?}");
+    }
+    assert_eq!(count(&told, "result(did late)"), 1);
+}
+
+#[tokio::test]
+async fn an_approval_survives_the_host() {
+    let stage = Stage::hosted().await;
+    let id = stage.asking_session().await;
+    stage.send(&id, "approve:a,b say:done").await;
+    let asked = stage.asked(&id).await;
+    stage.answer(&id, vec![allow(&asked[0])]).await.unwrap();
+    let stage = stage.host_killed().await;
+    assert_eq!(stage.asked(&id).await, [asked[1].clone()]);
+    let stage = stage.host_killed().await;
+    stage.answer(&id, vec![allow(&asked[1])]).await.unwrap();
+    let idle = stage.idle(&id).await;
+    assert_eq!(idle.stop_reason, Some(StopReason::EndTurn));
+    let mut ran = stage.gate.ran.lock().unwrap().clone();
+    ran.sort();
+    ran.dedup();
+    assert_eq!((ran.len(), stage.gate.ran.lock().unwrap().len()), (2, 2));
+    assert!(stage.told(&id).await.contains(&"agent(done)".to_owned()));
+}
+
+#[tokio::test]
+async fn an_approval_survives_the_sandbox() {
+    let stage = Stage::hosted().await;
+    let id = stage.asking_session().await;
+    stage.send(&id, "approve:a,b").await;
+    let asked = stage.asked(&id).await;
+    stage.machine.power_cut();
+    let stage = stage.host_killed().await;
+    assert_eq!(stage.asked(&id).await, asked, "nothing is started for it");
+    assert_eq!(stage.machine.alive(), 0);
+    stage.answer(&id, vec![allow(&asked[0])]).await.unwrap();
+    assert_eq!(stage.asked(&id).await, [asked[1].clone()]);
+    stage.answer(&id, vec![allow(&asked[1])]).await.unwrap();
+    let idle = stage.idle(&id).await;
+    let told = stage.told(&id).await;
+    assert_eq!(idle.stop_reason, Some(StopReason::EndTurn), "{told:?}");
+    assert_eq!(stage.gate.ran.lock().unwrap().len(), 2);
+    assert_eq!(count(&told, "bash(a)") + count(&told, "bash(b)"), 2, "{told:?}");
+    assert_eq!(count(&told, "agent(resumed)"), 1);
+    let specs = stage.machine.specs();
+    assert_eq!(specs[1].files_from.as_ref(), Some(&specs[0].id));
+}
+
+#[tokio::test]
+async fn a_custom_result_survives_the_sandbox() {
+    let stage = Stage::hosted().await;
+    let id = stage.asking_session().await;
+    stage.send(&id, "custom:ulm").await;
+    let asked = stage.asked(&id).await;
+    stage.machine.power_cut();
+    let stage = stage.host_killed().await;
+    stage
+        .answer(&id, vec![custom_result(&asked[0], "sunny")])
+        .await
+        .unwrap();
+    // The scripted runtime knows one way to go on: it asks again, and here that is a confirmation.
+    within(async {
+        while stage.machine.specs().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let argv = within(async {
+        loop {
+            if let Some(spawn) = stage.machine.guest().spawned().first() {
+                return spawn.argv.clone();
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(argv.contains(&"--run-tool-uses".to_owned()), "{argv:?}");
+}
+
+#[tokio::test]
+async fn a_runtime_that_dies_is_replaced_and_what_may_have_run_is_not_run_again() {
+    let stage = Stage::hosted().await;
+    let id = stage.session().await;
+    stage.send(&id, "say:working start:build wait killed").await;
+    stage.gate.reached.notified().await;
+    stage.gate.open.notify_one();
+    let idle = stage.idle(&id).await;
+    let told = stage.told(&id).await;
+    assert_eq!(
+        (idle.stop_reason, idle.error),
+        (Some(StopReason::EndTurn), None),
+        "{told:?}"
+    );
+    let from = told.iter().position(|word| word == "bash(build)").unwrap();
+    assert!(
+        told[from + 1].starts_with("failed(The call was interrupted"),
+        "{told:?}"
+    );
+    assert_eq!(
+        told[from + 2..from + 4],
+        ["error(unknown_error)", "status_rescheduled"]
+    );
+    assert_eq!(stage.machine.specs().len(), 1, "the sandbox is the same");
+    let last = stage.gate.lines_in.lock().unwrap().last().unwrap().clone();
+    assert_eq!(last["isSynthetic"], true);
+    assert!(last.to_string().contains("interrupted in the middle"), "{last}");
+}
+
+#[tokio::test]
+async fn a_runtime_that_keeps_dying_is_given_up() {
+    let gate = Gate::default();
+    let mut settings = hosted();
+    settings.bounds.restarts = 1;
+    let script: crate::runtime::Script = std::sync::Arc::new(|_, mut lines, output: crate::guest::Output| {
+        Box::pin(async move {
+            lines.recv().await;
+            output.exit(guest_protocol::Exit::Code(3));
+        })
+    });
+    let stage = Stage::with(script, gate, settings).await;
+    let id = stage.session().await;
+    let idle = stage.turn(&id, "x").await;
+    assert_eq!(idle.stop_reason, Some(StopReason::RetriesExhausted));
+    assert!(idle.error.unwrap().message.contains("code 3"));
+    let told = stage.told(&id).await;
+    assert_eq!(count(&told, "status_rescheduled"), 1, "{told:?}");
+    assert_eq!(count(&told, "status_running"), 2, "{told:?}");
+}
+
+#[tokio::test]
+async fn a_power_cut_in_the_middle_of_a_turn_is_told_and_the_turn_goes_on_elsewhere() {
+    let stage = Stage::hosted().await;
+    let id = stage.session().await;
+    stage.send(&id, "say:begun start:build wait").await;
+    stage.gate.reached.notified().await;
+    stage.logged(&id, "agent.tool_use").await;
+    stage.machine.power_cut();
+    let stage = stage.host_killed().await;
+    let idle = stage.idle(&id).await;
+    let told = stage.told(&id).await;
+    assert_eq!(idle.stop_reason, Some(StopReason::EndTurn), "{told:?}");
+    assert_eq!(count(&told, "status_rescheduled"), 1);
+    assert!(
+        told.iter()
+            .any(|word| word.starts_with("failed(The call was interrupted"))
+    );
+    let last = stage.gate.lines_in.lock().unwrap().last().unwrap().to_string();
+    assert!(last.contains("It has the files as you left them"), "{last}");
+    let sandboxes = stage.store.sandboxes_of(&id).await.unwrap();
+    let states: Vec<_> = sandboxes.iter().map(|sandbox| sandbox.state).collect();
+    assert_eq!(states, [SandboxState::Destroyed, SandboxState::Idle]);
+}
+
+#[tokio::test]
+async fn a_message_that_no_runtime_heard_is_delivered_after_a_power_cut() {
+    let stage = Stage::hosted().await;
+    let id = stage.session().await;
+    stage.machine.hold_create();
+    stage.send(&id, "say:heard").await;
+    stage.machine.power_cut();
+    stage.machine.let_create();
+    let stage = stage.host_killed().await;
+    stage.idle(&id).await;
+    let told = stage.told(&id).await;
+    assert_eq!(count(&told, "agent(heard)"), 1, "{told:?}");
+    assert_eq!(count(&told, "user(say:heard)"), 1);
+}
+
+#[tokio::test]
+async fn an_idle_session_keeps_its_sandbox_and_its_runtime() {
+    let stage = Stage::hosted().await;
+    let id = stage.session().await;
+    stage.turn(&id, "say:one").await;
+    let stage = stage.host_killed().await;
+    stage.turn(&id, "say:two").await;
+    assert_eq!(stage.machine.guest().spawned().len(), 1);
+    assert_eq!(stage.machine.specs().len(), 1);
+    assert_eq!(stage.gate.messages().len(), 2);
+    assert_eq!(
+        stage.machine.grants()[0].token,
+        stage.machine.grants()[1].token,
+        "the sandbox's key stays"
+    );
+}
+
+#[tokio::test]
+async fn an_interrupt_that_was_cut_is_asked_for_again() {
+    let stage = Stage::hosted().await;
+    let id = stage.session().await;
+    stage.send(&id, "say:x deaf").await;
+    stage.gate.reached.notified().await;
+    stage.control.send(&id, vec![Input::Interrupt]).await.unwrap();
+    let stage = stage.host_killed().await;
+    let idle = stage.idle(&id).await;
+    assert_eq!(idle.stop_reason, Some(StopReason::EndTurn));
+    assert!(stage.machine.guest().signals().contains(&9));
+}
+
+#[tokio::test]
+async fn sandboxes_that_are_nobodys_are_ended() {
+    let stage = Stage::hosted().await;
+    let id = stage.session().await;
+    stage.turn(&id, "say:one").await;
+    stage.store.remove_session(&id).await.unwrap();
+    let stage = stage.host_killed().await;
+    assert_eq!(stage.machine.alive(), 0);
+}
+
+#[tokio::test]
+async fn leaving_keeps_everything_for_the_next_host() {
+    let stage = Stage::hosted().await;
+    let id = stage.session().await;
+    stage.send(&id, "say:one wait say:two").await;
+    stage.gate.reached.notified().await;
+    stage.control.leave(std::time::Duration::from_secs(5)).await;
+    assert_eq!(stage.machine.alive(), 1);
+    let stage = stage.host_killed().await;
+    stage.gate.open.notify_one();
+    stage.idle(&id).await;
+    let told = stage.told(&id).await;
+    assert_eq!(
+        (count(&told, "agent(one)"), count(&told, "agent(two)")),
+        (1, 1),
+        "{told:?}"
+    );
+    assert!(!told.iter().any(|word| word.starts_with("error(")), "{told:?}");
+    stage.control.send(&id, vec![message("say:three")]).await.unwrap();
+}
