@@ -17,6 +17,8 @@ pub enum Kind {
     Read,
     Edit,
     Execute,
+    /// Asks the world outside, and changes nothing here.
+    Network,
 }
 
 #[derive(Debug, Clone)]

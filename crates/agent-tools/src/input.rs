@@ -51,6 +51,10 @@ fn misfit_of_value(name: &str, property: &Value, value: &Value) -> Option<String
         "string" => value.is_string(),
         "boolean" => value.is_boolean(),
         "integer" => value.is_i64() || value.is_u64(),
+        // Of strings: no tool takes a list of anything else.
+        "array" => value
+            .as_array()
+            .is_some_and(|items| items.iter().all(Value::is_string)),
         _ => false,
     };
     if !fits {
@@ -105,6 +109,7 @@ mod tests {
                 "limit": {"type": "integer", "minimum": 1},
                 "mode": {"type": "string", "enum": ["a", "b"]},
                 "all": {"type": "boolean"},
+                "names": {"type": "array", "items": {"type": "string"}},
             },
             "required": ["path"],
             "additionalProperties": false,
@@ -112,6 +117,15 @@ mod tests {
         let table = [
             (json!({"path": "x"}), None),
             (json!({"path": "x", "limit": 3, "mode": "b", "all": true}), None),
+            (json!({"path": "x", "names": ["a", "b"]}), None),
+            (
+                json!({"path": "x", "names": ["a", 7]}),
+                Some("`names` type is expected as `array`"),
+            ),
+            (
+                json!({"path": "x", "names": "a"}),
+                Some("`names` type is expected as `array`"),
+            ),
             (json!({}), Some("`path` is missing")),
             (json!([]), Some("must be an object, not array")),
             (

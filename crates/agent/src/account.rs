@@ -2,9 +2,10 @@
 
 use domain::{Cost, PriceTable};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use stream_json::{ModelUsage, Usage};
+use stream_json::{Extra, ModelUsage, Usage};
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Account {
@@ -114,6 +115,7 @@ fn add(total: &mut Usage, more: &Usage) {
     total.cache_creation_input_tokens = total
         .cache_creation_input_tokens
         .saturating_add(more.cache_creation_input_tokens);
+    add_server_tools(total, more);
     if let Some(more) = more.cache_creation {
         let total = total.cache_creation.get_or_insert_default();
         total.ephemeral_5m_input_tokens = total
@@ -122,6 +124,22 @@ fn add(total: &mut Usage, more: &Usage) {
         total.ephemeral_1h_input_tokens = total
             .ephemeral_1h_input_tokens
             .saturating_add(more.ephemeral_1h_input_tokens);
+    }
+}
+
+/// Uses of the API's own tools, by name.
+fn add_server_tools(total: &mut Usage, more: &Usage) {
+    let Some(Value::Object(more)) = more.extra.get("server_tool_use") else {
+        return;
+    };
+    let counts = total
+        .extra
+        .entry("server_tool_use")
+        .or_insert_with(|| Value::Object(Extra::new()));
+    for (name, count) in more {
+        let Some(count) = count.as_u64() else { continue };
+        let before = counts[name].as_u64().unwrap_or(0);
+        counts[name] = before.saturating_add(count).into();
     }
 }
 

@@ -3,10 +3,12 @@
 //! Every flag of the official command line is accepted. One that asks for what this runtime does not do is refused
 //! where going on without it would give a wrong answer, and accepted where only a nicety is lost.
 
+mod mcp_config;
 mod table;
 
-use crate::permissions::{Mode, split_rules};
 use domain::Cost;
+pub(crate) use mcp_config::{Foreign, names as mcp_server_names};
+use permissions::{Mode, split_rules};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use table::{Flag, Takes, find};
@@ -74,6 +76,11 @@ pub struct Arguments {
     pub forks: bool,
     pub resume_at: Option<String>,
     pub drop_turn: Option<String>,
+    /// Open tool uses of the resumed session that are run as if the model had just asked; `Some` goes on without a
+    /// new prompt.
+    pub run_tool_uses: Option<Vec<String>>,
+    /// MCP servers inside the host.
+    pub mcp_servers: Vec<String>,
     /// JSON text or a path.
     pub settings: Option<String>,
     pub setting_sources: SettingSources,
@@ -103,6 +110,13 @@ pub enum ArgumentError {
     },
     #[error("option '{option}' is not supported by hostler-agent: {reason}")]
     Unsupported { option: String, reason: &'static str },
+    #[error("option '{option}' is not supported by hostler-agent: {foreign}")]
+    ForeignServer { option: String, foreign: Foreign },
+    #[error("option '{option}' needs {other}")]
+    Needs {
+        option: &'static str,
+        other: &'static str,
+    },
     #[error("an argument is not UTF-8")]
     NotUtf8,
     #[error("cannot read {path}: {reason}")]
@@ -151,6 +165,12 @@ impl Arguments {
         }
         if parsed.system_prompt.is_some() && parsed.append_system_prompt.as_deref() == Some("") {
             parsed.append_system_prompt = None;
+        }
+        if parsed.run_tool_uses.is_some() && !matches!(parsed.resume, Resume::Named(_)) {
+            return Err(ArgumentError::Needs {
+                option: "--run-tool-uses",
+                other: "--resume",
+            });
         }
         Ok(parsed)
     }
@@ -271,6 +291,8 @@ impl Arguments {
                 self.session_id = Some(value);
             }
             Flag::Fork => self.forks = true,
+            Flag::RunToolUses => self.run_tool_uses = Some(ids(&value)),
+            Flag::McpConfig => self.mcp_servers.extend(mcp_servers(option, &value)?),
             Flag::ResumeAt => self.resume_at = Some(value),
             Flag::DropTurn => self.drop_turn = Some(value),
             Flag::Settings => self.settings = Some(value),
@@ -282,6 +304,40 @@ impl Arguments {
             _ => {}
         }
         Ok(())
+    }
+}
+
+fn ids(value: &str) -> Vec<String> {
+    let ids = value.split(',').map(str::trim).filter(|id| !id.is_empty());
+    ids.map(str::to_owned).collect()
+}
+
+/// The servers in the option's JSON, or in the file it names.
+fn mcp_servers(option: &str, value: &str) -> Result<Vec<String>, ArgumentError> {
+    let bad = || ArgumentError::BadValue {
+        option: option.to_owned(),
+        value: value.chars().take(200).collect(),
+        expected: "It must be a JSON object with 'mcpServers', or the path of a file that holds one.",
+    };
+    let value = value.trim();
+    if value.is_empty() {
+        return Ok(Vec::new());
+    }
+    let text = if value.starts_with('{') {
+        value.to_owned()
+    } else {
+        read(value)?
+    };
+    let config: serde_json::Value = serde_json::from_str(&text).map_err(|_| bad())?;
+    match config.get("mcpServers") {
+        None => Ok(Vec::new()),
+        Some(servers) if servers.is_object() => {
+            mcp_server_names(servers).map_err(|foreign| ArgumentError::ForeignServer {
+                option: option.to_owned(),
+                foreign,
+            })
+        }
+        Some(_) => Err(bad()),
     }
 }
 
@@ -457,11 +513,46 @@ mod tests {
             ),
             (
                 &["--mcp-config", "{\"mcpServers\":{\"a\":{}}}"],
-                "option '--mcp-config' is not supported by hostler-agent: MCP servers are not implemented",
+                "option '--mcp-config' is not supported by hostler-agent: the MCP server 'a' is of type 'stdio', and only servers of type 'sdk', inside the host, can be reached",
+            ),
+            (
+                &["--mcp-config", "{\"mcpServers\":[]}"],
+                "option '--mcp-config' argument '{\"mcpServers\":[]}' is invalid. It must be a JSON object with 'mcpServers', or the path of a file that holds one.",
+            ),
+            (
+                &["--mcp-config", "/no/such.json"],
+                "cannot read /no/such.json: No such file or directory (os error 2)",
+            ),
+            (
+                &["--run-tool-uses", "t1"],
+                "option '--run-tool-uses' needs --resume",
+            ),
+            (
+                &["--continue", "--run-tool-uses="],
+                "option '--run-tool-uses' needs --resume",
             ),
         ] {
             assert_eq!(parse(line).unwrap_err().to_string(), text);
         }
+    }
+
+    #[test]
+    fn the_host_s_own_servers_and_open_tool_uses_are_named() {
+        let arguments = parse(&[
+            "--resume=abc",
+            "--run-tool-uses",
+            "t1, t2,,",
+            "--mcp-config",
+            "{\"mcpServers\":{\"a\":{\"type\":\"sdk\",\"name\":\"a\"},\"b c\":{\"type\":\"sdk\"}}}",
+        ])
+        .unwrap();
+        assert_eq!(
+            arguments.run_tool_uses,
+            Some(vec!["t1".to_owned(), "t2".to_owned()])
+        );
+        assert_eq!(arguments.mcp_servers, ["a", "b c"]);
+        let arguments = parse(&["--resume=abc", "--run-tool-uses", ""]).unwrap();
+        assert_eq!(arguments.run_tool_uses, Some(Vec::new()));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::model::{CallError, CallHeaders, Reply, Step, ToolDefinition};
 use crate::session::Session;
 use crate::transcript::Body;
-use crate::turn::{Turn, guarded};
+use crate::turn::{Turn, guarded, wait_to_retry};
 use bytes::Bytes;
 use serde_json::json;
 use std::time::Instant;
@@ -61,11 +61,7 @@ impl Turn<'_> {
             Some(wishes) => format!("{INSTRUCTIONS}\n\nThe user asks of the summary: {wishes}"),
             None => INSTRUCTIONS.to_owned(),
         };
-        let tools: Vec<ToolDefinition> = self
-            .session
-            .listed_tools()
-            .map(|tool| tool.definition.clone())
-            .collect();
+        let tools = self.session.tool_definitions();
         let mut halvings = 0;
         let mut retries = self.retries();
         let original = self.work.conversation.clone();
@@ -86,7 +82,7 @@ impl Turn<'_> {
                         return Err(error);
                     }
                 }
-                Err(error) => self.wait_to_retry(&mut retries, error).await?,
+                Err(error) => wait_to_retry(self.session, &self.token, &mut retries, error).await?,
             }
         }
     }

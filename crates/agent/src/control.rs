@@ -1,10 +1,11 @@
 //! Control requests from the host. Each is answered exactly once, also in the middle of a turn.
 
+use crate::arguments::mcp_server_names;
 use crate::commands::{self, NAMES};
 use crate::compaction::context_usage;
 use crate::model::Thinking;
-use crate::permissions::{Mode, Rule};
 use crate::session::{PROTOCOL_VERSION, Session};
+use permissions::{Mode, Rule};
 use serde_json::{Value, json};
 use stream_json::{
     Answer, ControlRequest, ControlResponse, Extra, Frame, Init, Initialize, Request, SystemEvent,
@@ -62,7 +63,7 @@ pub(crate) async fn serve(session: &Session, request: ControlRequest) -> Next {
             };
             Ok(None)
         }
-        Request::McpStatus { .. } => Ok(Some(json!({"mcpServers": []}))),
+        Request::McpStatus { .. } => Ok(Some(json!({"mcpServers": session.servers.described()}))),
         Request::GetContextUsage { .. } => Ok(Some(context_usage(session))),
         Request::EndSession { .. } => {
             next = Next::End;
@@ -119,13 +120,7 @@ fn initialize(session: &Session, request: &Initialize) -> Result<Value, Refusal>
     if asks_for(request.hooks.as_ref()) {
         return refuse("unsupported_request", "hostler-agent does not implement hooks");
     }
-    for key in [
-        "sdkMcpServers",
-        "mcpServers",
-        "jsonSchema",
-        "plugins",
-        "managedSettings",
-    ] {
+    for key in ["jsonSchema", "plugins", "managedSettings"] {
         if asks_for(request.extra.get(key)) {
             return refuse(
                 "unsupported_request",
@@ -133,6 +128,8 @@ fn initialize(session: &Session, request: &Initialize) -> Result<Value, Refusal>
             );
         }
     }
+    declare_servers(session, request)?;
+    session.is_initialized.set(true);
     {
         let mut live = session.live.borrow_mut();
         if let Some(prompt) = &request.system_prompt {
@@ -173,6 +170,20 @@ fn initialize(session: &Session, request: &Initialize) -> Result<Value, Refusal>
     }))
 }
 
+fn declare_servers(session: &Session, request: &Initialize) -> Result<(), Refusal> {
+    let mut names = request.sdk_mcp_servers.clone().unwrap_or_default();
+    if let Some(configs) = request.extra.get("mcpServers") {
+        match mcp_server_names(configs) {
+            Ok(own) => names.extend(own),
+            Err(foreign) => return refuse("unsupported_request", foreign.to_string()),
+        }
+    }
+    session
+        .servers
+        .declare(&names)
+        .or_else(|error| refuse("invalid_request", error.to_string()))
+}
+
 fn models(session: &Session) -> Vec<Value> {
     let environment = &session.environment;
     [("default", &environment.opus), ("sonnet", &environment.sonnet), ("haiku", &environment.haiku)]
@@ -209,7 +220,7 @@ fn set_mode(session: &Session, name: &str) -> Result<Mode, Refusal> {
             "Cannot set permission mode to bypassPermissions because the session was not started with --allow-dangerously-skip-permissions",
         );
     }
-    session.live.borrow_mut().permissions.mode = mode;
+    session.change_permissions(|permissions| permissions.mode = mode);
     Ok(mode)
 }
 
@@ -248,10 +259,11 @@ pub(crate) async fn send_init(session: &Session) {
     let init = Init {
         cwd: session.cwd.to_string_lossy().into_owned(),
         tools: session
-            .listed_tools()
-            .map(|tool| tool.definition.name.clone())
+            .tool_definitions()
+            .into_iter()
+            .map(|tool| tool.name)
             .collect(),
-        mcp_servers: Vec::new(),
+        mcp_servers: session.servers.listed(),
         model: session.model(),
         permission_mode: session.live.borrow().permissions.mode.name().to_owned(),
         slash_commands: NAMES.iter().map(|(name, ..)| (*name).to_owned()).collect(),

@@ -66,6 +66,30 @@ impl Conversation {
             .collect()
     }
 
+    /// Whether the last message is the model's own.
+    pub(crate) fn ends_with_reply(&self) -> bool {
+        self.messages
+            .last()
+            .is_some_and(|message| message.role == Role::Assistant)
+    }
+
+    /// Puts the results of a reply's calls, which came in the order of their ends, in the order of the calls.
+    pub(crate) fn order_results(&mut self, ids: &[&str]) {
+        let Some(last) = self
+            .messages
+            .last_mut()
+            .filter(|message| message.role == Role::User)
+        else {
+            return;
+        };
+        last.content.sort_by_key(|block| match block {
+            Block::ToolResult { tool_use_id, .. } => {
+                ids.iter().position(|id| id == tool_use_id).unwrap_or(ids.len())
+            }
+            _ => ids.len(),
+        });
+    }
+
     /// Puts a summary in the place of everything so far.
     pub(crate) fn replace_with(&mut self, summary: Block) {
         self.messages = vec![Message {
@@ -204,6 +228,23 @@ mod tests {
 
     fn thinking() -> Block {
         serde_json::from_value(json!({"type":"thinking","thinking":"hm","signature":"s"})).unwrap()
+    }
+
+    #[test]
+    fn results_are_put_in_the_order_of_their_calls_and_other_blocks_stay_behind_them() {
+        let mut conversation = Conversation::default();
+        conversation.push(Role::Assistant, [call("a"), call("b"), call("c")]);
+        conversation.order_results(&["a", "b", "c"]);
+        let result = |id: &str| Block::tool_result(id, json!("x"), false);
+        conversation.push(
+            Role::User,
+            [result("c"), result("a"), Block::text("said"), result("b")],
+        );
+        conversation.order_results(&["a", "b", "c"]);
+        assert_eq!(
+            conversation.messages()[1].content,
+            [result("a"), result("b"), result("c"), Block::text("said")]
+        );
     }
 
     #[test]

@@ -30,6 +30,12 @@ pub struct Environment {
     pub opus: String,
     pub sonnet: String,
     pub haiku: String,
+    /// For questions beside the conversation; the session's own model where none is named.
+    pub small_model: Option<String>,
+    /// As commands see them too.
+    pub http_proxy: String,
+    pub https_proxy: String,
+    pub no_proxy: String,
     /// From sending a request to the head of its answer.
     pub answer_timeout: Duration,
     /// How long a stream may be silent.
@@ -46,7 +52,13 @@ pub struct Environment {
     pub bash_default_timeout: Duration,
     pub bash_max_timeout: Duration,
     pub bash_max_output: usize,
+    /// How long the greeting of an MCP server may take; calls take as long as they take.
+    pub mcp_timeout: Duration,
+    /// In characters, of one call's answer.
+    pub max_mcp_output: usize,
     pub state_frames: StateFrames,
+    /// Tools of the host's servers have the names that the servers give them.
+    pub bare_mcp_names: bool,
     pub is_sandbox: bool,
     pub entrypoint: String,
     /// What commands inherit: everything but the credentials stays as it is.
@@ -70,6 +82,7 @@ impl Environment {
         let truthy = |name: &str| {
             text(name).is_some_and(|value| matches!(value.as_str(), "1" | "true" | "yes" | "on"))
         };
+        let either = |lower: &str, upper: &str| text(lower).or_else(|| text(upper)).unwrap_or_default();
         let home = PathBuf::from(text("HOME").unwrap_or_else(|| "/".to_owned()));
         let credential = match (text("ANTHROPIC_API_KEY"), text("ANTHROPIC_AUTH_TOKEN")) {
             (_, Some(token)) => Credential::Bearer(token),
@@ -92,6 +105,10 @@ impl Environment {
             opus: text("ANTHROPIC_DEFAULT_OPUS_MODEL").unwrap_or_else(|| "claude-opus-5-5".to_owned()),
             sonnet: text("ANTHROPIC_DEFAULT_SONNET_MODEL").unwrap_or_else(|| "claude-sonnet-4-5".to_owned()),
             haiku: text("ANTHROPIC_DEFAULT_HAIKU_MODEL").unwrap_or_else(|| "claude-haiku-4-5".to_owned()),
+            small_model: text("ANTHROPIC_SMALL_FAST_MODEL"),
+            http_proxy: either("http_proxy", "HTTP_PROXY"),
+            https_proxy: either("https_proxy", "HTTPS_PROXY"),
+            no_proxy: either("no_proxy", "NO_PROXY"),
             answer_timeout: milliseconds("API_TIMEOUT_MS", 600_000),
             stream_idle_timeout: milliseconds("CLAUDE_STREAM_IDLE_TIMEOUT_MS", 300_000),
             max_retries: number("CLAUDE_CODE_MAX_RETRIES").unwrap_or(10).min(15) as u32,
@@ -108,6 +125,12 @@ impl Environment {
             bash_max_output: number("BASH_MAX_OUTPUT_LENGTH")
                 .unwrap_or(30_000)
                 .clamp(1_000, 150_000) as usize,
+            mcp_timeout: milliseconds("MCP_TIMEOUT", 30_000),
+            // A token is about four characters.
+            max_mcp_output: number("MAX_MCP_OUTPUT_TOKENS")
+                .unwrap_or(25_000)
+                .clamp(1_000, 250_000) as usize
+                * 4,
             state_frames: if truthy("CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS") {
                 StateFrames::Visible
             } else if truthy("CLAUDE_CODE_SDK_READS_SESSION_STATE") {
@@ -115,6 +138,7 @@ impl Environment {
             } else {
                 StateFrames::Silent
             },
+            bare_mcp_names: truthy("CLAUDE_AGENT_SDK_MCP_NO_PREFIX"),
             is_sandbox: truthy("IS_SANDBOX"),
             entrypoint: text("CLAUDE_CODE_ENTRYPOINT").unwrap_or_else(|| "cli".to_owned()),
             inherited,

@@ -6,6 +6,7 @@
 
 mod account;
 mod arguments;
+mod aside;
 mod clock;
 mod commands;
 mod compaction;
@@ -14,17 +15,19 @@ mod conversation;
 mod environment;
 mod model;
 mod output;
-mod permissions;
 mod process;
 mod prompt;
 mod questions;
+mod reopen;
 mod run;
+mod servers;
 mod session;
 mod settings;
 mod start;
 mod tools;
 mod transcript;
 mod turn;
+mod web;
 
 pub use arguments::{ArgumentError, Arguments};
 pub use environment::Environment;

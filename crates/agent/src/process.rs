@@ -18,6 +18,8 @@ const HELP: &str =
     "hostler-agent: the native agent runtime of hostler. It speaks the Agent SDK's process protocol:
 newline-delimited JSON on standard input and output (--input-format stream-json --output-format stream-json).
 The SDKs start it in place of the official command line and write its options.
+One option is its own: --run-tool-uses ID[,ID...], with --resume, goes on without a new prompt: the tool uses named, which
+the session was left with, are run as if the model had just asked; the others are told to have been interrupted.
 ";
 
 /// Runs one session on the standard streams. `arguments` begins with the program's name.

@@ -26,10 +26,6 @@ impl Questions {
         self.open.borrow_mut().remove(request_id);
     }
 
-    pub(crate) fn open(&self) -> usize {
-        self.open.borrow().len()
-    }
-
     /// An answer to nothing that was asked is dropped.
     pub(crate) fn answer(&self, answer: Answer) {
         if let Some(waiting) = self.open.borrow_mut().remove(answer.request_id()) {

@@ -2,9 +2,10 @@
 
 use crate::commands::Command;
 use crate::control::{self, Next};
+use crate::servers::connect;
 use crate::session::Session;
 use crate::start::{Setup, StartError, Started, start};
-use crate::turn::{Turn, Work};
+use crate::turn::{Call, Turn, Work};
 use futures_util::StreamExt as _;
 use std::time::Duration;
 use stream_json::{Codec, CodecError, Frame, TurnResult, User};
@@ -96,12 +97,13 @@ where
         session,
         mut work,
         lines,
+        reopened,
     } = started;
     let done = CancellationToken::new();
     let input = reads_input.then(|| FramedRead::new(input, Codec::default()));
     let source = Source { input, signals };
     let life = async {
-        let exit = live(&session, &mut work, source).await;
+        let exit = live(&session, &mut work, reopened, source).await;
         let _ = tokio::time::timeout(TERMINATION_GRACE, session.tools.shutdown()).await;
         done.cancel();
         exit
@@ -140,13 +142,47 @@ async fn refuse(
     }
 }
 
-async fn live<R: AsyncRead + Unpin>(session: &Session, work: &mut Work, mut source: Source<R>) -> Exit {
+/// What is done next, while events are served.
+enum Job {
+    /// The MCP servers of the host are greeted.
+    Connect,
+    Turn(Beginning),
+}
+
+/// What a turn begins with.
+enum Beginning {
+    /// Calls that the resumed session had left open.
+    Calls(Vec<Call>),
+    Prompts(Vec<User>),
+}
+
+async fn live<R: AsyncRead + Unpin>(
+    session: &Session,
+    work: &mut Work,
+    mut reopened: Option<Vec<Call>>,
+    mut source: Source<R>,
+) -> Exit {
     let mut last_failed = false;
     loop {
-        if let Some(prompts) = next_prompts(session) {
+        let job = next_job(session, &mut reopened, source.input.is_some());
+        if let Some(Job::Connect) = job {
+            let greeting = async {
+                tokio::select! {
+                    () = connect(session) => false,
+                    () = session.leaving.cancelled() => false,
+                }
+            };
+            if let Err(exit) = drive(session, greeting, &mut source).await {
+                return exit;
+            }
+            continue;
+        }
+        if let Some(Job::Turn(beginning)) = job {
             session.is_running.set(true);
             *session.interrupt.borrow_mut() = CancellationToken::new();
-            let outcome = drive(session, turn(session, work, prompts), &mut source).await;
+            // On the heap, so that a session that waits does not hold room for a turn.
+            let turn = Box::pin(turn(session, work, beginning));
+            let outcome = drive(session, turn, &mut source).await;
             session.is_running.set(false);
             match outcome {
                 // An interrupt from the keyboard is no failure of the session.
@@ -197,6 +233,7 @@ async fn drive<R: AsyncRead + Unpin>(
         };
         if let Then::Leave(exit) = then {
             if ended.is_none() {
+                session.leaving.cancel();
                 session.token().cancel();
                 let _ = tokio::time::timeout(leaving_grace(&exit), &mut turn).await;
             }
@@ -219,7 +256,27 @@ fn leaving_grace(exit: &Exit) -> Duration {
 /// 128 and the number of SIGTERM.
 const TERMINATED: u8 = 143;
 
-async fn turn(session: &Session, work: &mut Work, mut prompts: Vec<User>) -> bool {
+/// A host that has greeted, or has begun to talk without, is ready: its servers come first, then what the session
+/// had left open, then what is said.
+fn next_job(session: &Session, reopened: &mut Option<Vec<Call>>, has_input: bool) -> Option<Job> {
+    let is_spoken_to = session.is_initialized.get() || !session.inbox.borrow().is_empty();
+    let goes_on = reopened.is_some() && (is_spoken_to || !has_input);
+    if (is_spoken_to || goes_on) && session.servers.has_pending() {
+        return Some(Job::Connect);
+    }
+    let beginning = if goes_on {
+        reopened.take().map(Beginning::Calls)
+    } else {
+        next_prompts(session).map(Beginning::Prompts)
+    };
+    beginning.map(Job::Turn)
+}
+
+async fn turn(session: &Session, work: &mut Work, beginning: Beginning) -> bool {
+    let mut prompts = match beginning {
+        Beginning::Calls(calls) => return Turn::new(session, work).go_on(calls).await,
+        Beginning::Prompts(prompts) => prompts,
+    };
     if let Some(command) = prompts.first().and_then(Command::of) {
         return command.run(session, work, prompts.remove(0)).await;
     }

@@ -3,16 +3,20 @@
 use crate::environment::{Environment, StateFrames};
 use crate::model::{Client, Thinking, ToolDefinition};
 use crate::output::Output;
-use crate::permissions::Permissions;
 use crate::questions::Questions;
 use crate::run::Signal;
+use crate::servers::{Address, Servers};
 use crate::tools::Tools;
+use crate::web::WebTool;
 use agent_tools::{Concurrency, Kind};
 use domain::{Cost, PriceTable};
-use std::cell::{Cell, RefCell};
+use permissions::Permissions;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
+use std::rc::Rc;
 use stream_json::{SystemEvent, User};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// The Claude Code version whose protocol this is; hosts gate features on it.
@@ -51,6 +55,27 @@ pub(crate) struct Tool {
     pub(crate) definition: ToolDefinition,
     pub(crate) kind: Kind,
     pub(crate) concurrency: Concurrency,
+    pub(crate) runner: Runner,
+}
+
+/// Who carries a call out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Runner {
+    /// The toolbox, on this machine.
+    Toolbox,
+    /// A server in the host.
+    Server(Address),
+    Web(WebTool),
+}
+
+impl Tool {
+    /// The MCP server whose tool it is.
+    pub(crate) fn server(&self) -> Option<&str> {
+        match &self.runner {
+            Runner::Server(address) => Some(&address.server),
+            Runner::Toolbox | Runner::Web(_) => None,
+        }
+    }
 }
 
 pub(crate) struct Session {
@@ -60,16 +85,27 @@ pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) tools: Box<dyn Tools>,
     /// Those of the base set; deny rules are applied when they are listed.
-    pub(crate) base_tools: Vec<Tool>,
+    pub(crate) base_tools: Vec<Rc<Tool>>,
+    pub(crate) servers: Servers,
+    /// Made for the first page.
+    pub(crate) fetcher: OnceCell<Result<web_fetch::Fetcher, outbound::BadProxy>>,
     pub(crate) live: RefCell<Live>,
     pub(crate) output: Output,
+    /// Told of whenever permissions change, so that open questions are judged again.
+    pub(crate) permission_changes: watch::Sender<()>,
     pub(crate) questions: Questions,
+    /// Permission questions that wait for the host.
+    pub(crate) asked: Cell<usize>,
+    /// Whether the host has greeted.
+    pub(crate) is_initialized: Cell<bool>,
     /// User lines that no turn has taken yet.
     pub(crate) inbox: RefCell<VecDeque<User>>,
     /// The uuids of all user lines so far: none runs twice.
     pub(crate) seen: RefCell<HashSet<String>>,
     /// Cancels the turn that runs.
     pub(crate) interrupt: RefCell<CancellationToken>,
+    /// Cancelled once the session ends, whatever runs.
+    pub(crate) leaving: CancellationToken,
     pub(crate) is_running: Cell<bool>,
     /// The last signal, until what it stopped has ended.
     pub(crate) signal: Cell<Option<Signal>>,
@@ -87,22 +123,33 @@ impl Session {
     }
 
     /// The tools that may be used: those no bare deny rule takes away.
-    pub(crate) fn listed_tools(&self) -> impl Iterator<Item = &Tool> {
-        let live = self.live.borrow();
-        let removed: Vec<bool> = self
-            .base_tools
-            .iter()
-            .map(|tool| live.permissions.removes(&tool.definition.name))
-            .collect();
-        self.base_tools
-            .iter()
-            .zip(removed)
-            .filter(|(_, removed)| !removed)
-            .map(|(tool, _)| tool)
+    pub(crate) fn listed_tools(&self) -> Vec<Rc<Tool>> {
+        let permissions = &self.live.borrow().permissions;
+        let mut tools = self.base_tools.clone();
+        tools.extend(self.servers.tools());
+        tools.retain(|tool| !permissions.removes(&tool.definition.name, tool.server()));
+        tools
     }
 
-    pub(crate) fn tool(&self, name: &str) -> Option<&Tool> {
-        self.listed_tools().find(|tool| tool.definition.name == name)
+    pub(crate) fn tool(&self, name: &str) -> Option<Rc<Tool>> {
+        self.listed_tools()
+            .into_iter()
+            .find(|tool| tool.definition.name == name)
+    }
+
+    /// As the model is told of them.
+    pub(crate) fn tool_definitions(&self) -> Vec<ToolDefinition> {
+        self.listed_tools()
+            .iter()
+            .map(|tool| tool.definition.clone())
+            .collect()
+    }
+
+    /// Changes permissions, and has every open question judged again.
+    pub(crate) fn change_permissions(&self, change: impl FnOnce(&mut Permissions)) {
+        change(&mut self.live.borrow_mut().permissions);
+        // Without an open question nobody listens.
+        let _ = self.permission_changes.send(());
     }
 
     pub(crate) fn model(&self) -> String {

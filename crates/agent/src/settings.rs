@@ -2,7 +2,7 @@
 
 use crate::arguments::Arguments;
 use crate::environment::Environment;
-use crate::permissions::{Directories, Mode, Permissions, Rule};
+use permissions::{Directories, Mode, Permissions, Rule};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -122,7 +122,7 @@ mod tests {
             permissions.allow,
             [Rule::parse("Bash(git *)"), Rule::parse("Read")]
         );
-        assert!(permissions.removes("Write"));
+        assert!(permissions.removes("Write", None));
     }
 
     #[test]

@@ -6,19 +6,24 @@ use crate::conversation::{Conversation, interrupted_result};
 use crate::environment::Environment;
 use crate::model::{BadHeader, Client, Thinking, ToolDefinition};
 use crate::output::{self, Lines};
-use crate::permissions::Mode;
 use crate::prompt;
-use crate::session::{Live, Options, PROTOCOL_VERSION, Session, Tool};
-use crate::settings::{self, SettingsError};
+use crate::reopen::{self, ReopenError};
+use crate::servers::{DeclareError, Servers};
+use crate::session::{Live, Options, PROTOCOL_VERSION, Runner, Session, Tool};
+use crate::settings::{self, Settings, SettingsError};
 use crate::tools::Tools;
 use crate::transcript::{self, Body, Loaded, ResumeError, Stamp, Transcript, project_directory};
-use crate::turn::Work;
+use crate::turn::{Call, Work};
+use crate::web;
 use agent_tools::Toolbox;
+use permissions::Mode;
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use stream_json::{Block, Content, Role, User, UserMessage};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +41,10 @@ pub(crate) enum StartError {
     #[error(transparent)]
     Resume(#[from] ResumeError),
     #[error(transparent)]
+    Reopen(#[from] ReopenError),
+    #[error("Error: {0}")]
+    Declare(#[from] DeclareError),
+    #[error(transparent)]
     Settings(#[from] SettingsError),
     #[error("Error: {0}")]
     Header(#[from] BadHeader),
@@ -44,7 +53,7 @@ pub(crate) enum StartError {
 impl StartError {
     /// Whether the host gets a result frame too.
     pub(crate) fn has_result(&self) -> bool {
-        matches!(self, Self::Resume(_))
+        matches!(self, Self::Resume(_) | Self::Reopen(_))
     }
 }
 
@@ -52,6 +61,8 @@ pub(crate) struct Started {
     pub(crate) session: Session,
     pub(crate) work: Work,
     pub(crate) lines: Lines,
+    /// The calls that the first turn, which has no prompt, begins with.
+    pub(crate) reopened: Option<Vec<Call>>,
 }
 
 /// What a session goes on from.
@@ -60,6 +71,7 @@ struct Origin {
     conversation: Conversation,
     account: Account,
     transcript: Transcript,
+    reopened: Option<Vec<Call>>,
 }
 
 /// What a session is made from.
@@ -81,19 +93,7 @@ pub(crate) fn start(setup: Setup) -> Result<Started, StartError> {
     let arguments = &arguments;
     let settings = settings::read(arguments, &environment, &cwd)?;
     let permissions = settings::permissions(arguments, &settings, &cwd);
-    if permissions.mode == Mode::BypassPermissions
-        && rustix::process::geteuid().is_root()
-        && !environment.is_sandbox
-    {
-        return Err(StartError::BypassAsRoot);
-    }
-    if let Some(path) = arguments
-        .additional_directories
-        .iter()
-        .find(|path| !cwd.join(path).is_dir())
-    {
-        return Err(StartError::NoDirectory { path: path.clone() });
-    }
+    check(arguments, &environment, permissions.mode, &cwd)?;
     let project = project_directory(
         &environment.config_directory,
         environment.project_directory_name.as_deref(),
@@ -104,13 +104,7 @@ pub(crate) fn start(setup: Setup) -> Result<Started, StartError> {
         Box::new(toolbox(arguments, &environment, &cwd, &project, &origin.id)) as Box<dyn Tools>
     });
     tools.note_files_read(files_read(&origin.conversation));
-    let named = arguments
-        .model
-        .clone()
-        .or_else(|| environment.model.clone())
-        .or_else(|| settings.iter().rev().find_map(|settings| settings.model.clone()))
-        .unwrap_or_else(|| "default".to_owned());
-    let model = environment.resolve_model(&named);
+    let model = model(arguments, &environment, &settings);
     let (output, lines) = output::channel(origin.id.clone());
     let live = Live {
         default_model: model.clone(),
@@ -120,15 +114,23 @@ pub(crate) fn start(setup: Setup) -> Result<Started, StartError> {
         permissions,
     };
     let may_bypass = arguments.allows_bypass || live.permissions.mode == Mode::BypassPermissions;
+    let servers = Servers::default();
+    servers.declare(&arguments.mcp_servers)?;
     let session = Session {
+        servers,
+        fetcher: std::cell::OnceCell::new(),
         base_tools: base_tools(&arguments.tools, tools.as_ref()),
         client: Client::new(&environment, &arguments.betas)?,
         options: options(arguments, may_bypass),
         live: RefCell::new(live),
+        permission_changes: tokio::sync::watch::Sender::default(),
         questions: crate::questions::Questions::default(),
+        asked: Cell::new(0),
+        is_initialized: Cell::new(false),
         inbox: RefCell::default(),
         seen: RefCell::default(),
         interrupt: RefCell::default(),
+        leaving: CancellationToken::new(),
         is_running: Cell::new(false),
         signal: Cell::new(None),
         context_tokens: Cell::new(origin.conversation.estimated_tokens()),
@@ -148,7 +150,37 @@ pub(crate) fn start(setup: Setup) -> Result<Started, StartError> {
         transcript: origin.transcript,
         account: origin.account,
     };
-    Ok(Started { session, work, lines })
+    Ok(Started {
+        session,
+        work,
+        lines,
+        reopened: origin.reopened,
+    })
+}
+
+fn check(arguments: &Arguments, environment: &Environment, mode: Mode, cwd: &Path) -> Result<(), StartError> {
+    let is_root = rustix::process::geteuid().is_root();
+    if mode == Mode::BypassPermissions && is_root && !environment.is_sandbox {
+        return Err(StartError::BypassAsRoot);
+    }
+    match arguments
+        .additional_directories
+        .iter()
+        .find(|path| !cwd.join(path).is_dir())
+    {
+        Some(path) => Err(StartError::NoDirectory { path: path.clone() }),
+        None => Ok(()),
+    }
+}
+
+fn model(arguments: &Arguments, environment: &Environment, settings: &[Settings]) -> String {
+    let named = arguments
+        .model
+        .clone()
+        .or_else(|| environment.model.clone())
+        .or_else(|| settings.iter().rev().find_map(|settings| settings.model.clone()))
+        .unwrap_or_else(|| "default".to_owned());
+    environment.resolve_model(&named)
 }
 
 fn options(arguments: &Arguments, may_bypass: bool) -> Options {
@@ -198,15 +230,12 @@ fn toolbox(
     })
 }
 
-fn base_tools(set: &ToolSet, tools: &dyn Tools) -> Vec<Tool> {
-    let mut definitions = tools.definitions();
-    if let ToolSet::Named(names) = set {
-        // Names of tools that only the official command line has are left out, as they are of every model call.
-        definitions.retain(|definition| names.iter().any(|name| name == definition.name));
-    }
-    definitions
+fn base_tools(set: &ToolSet, tools: &dyn Tools) -> Vec<Rc<Tool>> {
+    let mut tools: Vec<Tool> = tools
+        .definitions()
         .into_iter()
         .map(|definition| Tool {
+            runner: Runner::Toolbox,
             kind: definition.kind,
             concurrency: definition.concurrency,
             definition: ToolDefinition {
@@ -215,7 +244,13 @@ fn base_tools(set: &ToolSet, tools: &dyn Tools) -> Vec<Tool> {
                 input_schema: definition.input_schema,
             },
         })
-        .collect()
+        .chain(web::tools())
+        .collect();
+    if let ToolSet::Named(names) = set {
+        // Names of tools that only the official command line has are left out, as they are of every model call.
+        tools.retain(|tool| names.contains(&tool.definition.name));
+    }
+    tools.into_iter().map(Rc::new).collect()
 }
 
 fn origin(
@@ -248,6 +283,7 @@ fn origin(
                 conversation: Conversation::default(),
                 account: Account::default(),
                 transcript,
+                reopened: None,
             });
         }
         Resume::Newest => None,
@@ -257,13 +293,7 @@ fn origin(
         return Err(StartError::IdNeedsFork);
     }
     let source = transcript::find(project, name)?;
-    let mut loaded = transcript::load(&source)?;
-    if let Some(uuid) = &arguments.resume_at {
-        loaded.cut(uuid, true)?;
-    }
-    if let Some(uuid) = &arguments.drop_turn {
-        loaded.cut(uuid, false)?;
-    }
+    let loaded = load(&source, arguments)?;
     let id = match (arguments.forks, &loaded.session_id) {
         (false, Some(id)) => id.clone(),
         _ => arguments
@@ -278,16 +308,36 @@ fn origin(
     let leaf = if goes_on_in_place { loaded.leaf() } else { None };
     let mut transcript = Transcript::new(kept(&id), stamp(&id), leaf);
     let mut conversation = loaded.conversation();
+    let reopened = match &arguments.run_tool_uses {
+        Some(ids) => Some(reopen::calls(&loaded, &conversation, ids)?),
+        None => None,
+    };
     if !goes_on_in_place {
         copy(&loaded, &mut transcript);
     }
-    close_open_calls(&mut conversation, &mut transcript);
+    close_open_calls(
+        &mut conversation,
+        &mut transcript,
+        reopened.as_deref().unwrap_or_default(),
+    );
     Ok(Origin {
         id,
         conversation,
         account: loaded.account,
         transcript,
+        reopened,
     })
+}
+
+fn load(source: &Path, arguments: &Arguments) -> Result<Loaded, ResumeError> {
+    let mut loaded = transcript::load(source)?;
+    if let Some(uuid) = &arguments.resume_at {
+        loaded.cut(uuid, true)?;
+    }
+    if let Some(uuid) = &arguments.drop_turn {
+        loaded.cut(uuid, false)?;
+    }
+    Ok(loaded)
 }
 
 fn same_file(one: &Path, other: &Path) -> bool {
@@ -305,9 +355,12 @@ fn copy(loaded: &Loaded, transcript: &mut Transcript) {
     }
 }
 
-/// A kill may have left calls without a result: the model is told that they were interrupted.
-fn close_open_calls(conversation: &mut Conversation, transcript: &mut Transcript) {
-    for id in conversation.open_calls() {
+/// A kill may have left calls without a result: the model is told that they were interrupted, but for those that are
+/// run again.
+fn close_open_calls(conversation: &mut Conversation, transcript: &mut Transcript, reopened: &[Call]) {
+    let mut open = conversation.open_calls();
+    open.retain(|id| reopened.iter().all(|call| call.id != *id));
+    for id in open {
         let block = interrupted_result(&id);
         transcript.append(Body::User {
             message: UserMessage {

@@ -14,10 +14,12 @@
 mod ask;
 mod calls;
 mod finish;
+mod perform;
 mod reply;
 
 pub(crate) use calls::Call;
-pub(crate) use reply::guarded;
+pub(crate) use perform::Performed;
+pub(crate) use reply::{guarded, wait_to_retry};
 
 use crate::account::Account;
 use crate::conversation::Conversation;
@@ -35,6 +37,11 @@ const MAX_CONTINUATIONS: u32 = 3;
 
 /// Compactions in a row without a reply that fits.
 const MAX_COMPACTIONS: u32 = 2;
+
+/// The model must be given something to answer where its own words are the last: whether there were more of them, only
+/// it can tell.
+const CUT_OFF: &str =
+    "[The session was interrupted here and goes on now. Go on where you stopped; if all is done, say so.]";
 
 /// What turns change and hand on to the next.
 pub(crate) struct Work {
@@ -116,6 +123,25 @@ impl<'a> Turn<'a> {
         self.finish(end).await
     }
 
+    /// Goes on from the end of the transcript: runs the calls that were left open, then lets the model go on; whether
+    /// the result is an error.
+    pub(crate) async fn go_on(mut self, calls: Vec<Call>) -> bool {
+        self.session.state("running").await;
+        crate::control::send_init(self.session).await;
+        let mut end = None;
+        if !calls.is_empty() {
+            end = self.run_calls(calls).await;
+        }
+        if end.is_none() && self.work.conversation.ends_with_reply() {
+            self.inject(CUT_OFF).await;
+        }
+        let end = match end {
+            Some(end) => end,
+            None => self.converse().await,
+        };
+        self.finish(end).await
+    }
+
     /// Takes a user line into the conversation.
     pub(crate) async fn admit(&mut self, mut prompt: User) {
         let given = prompt.uuid.take();
@@ -132,6 +158,7 @@ impl<'a> Turn<'a> {
             let mut replay = User::new(prompt.message.content.clone());
             replay.uuid = Some(uuid);
             replay.is_replay = Some(true);
+            replay.is_synthetic = prompt.is_synthetic;
             replay.timestamp = Some(crate::clock::timestamp());
             self.session.output.user(replay).await;
         }
@@ -162,11 +189,12 @@ impl<'a> Turn<'a> {
     }
 
     async fn converse(&mut self) -> End {
-        if let Some(end) = self.refuse_by_budget() {
-            return end;
-        }
         let mut continuations = 0;
         loop {
+            // Calls may have asked the model as well, and spent.
+            if let Some(end) = self.refuse_by_budget() {
+                return end;
+            }
             self.fold_inbox().await;
             if let Err(end) = self.make_room().await {
                 return end;

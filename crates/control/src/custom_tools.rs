@@ -6,7 +6,7 @@
 //! ```
 
 use crate::toolset::{CustomTool, SERVER, Toolset};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use stream_json::{Answer, ControlResponse, Frame};
 use wire::{ContentBlock, DocumentSource, ImageSource};
 
@@ -30,18 +30,13 @@ pub(crate) enum Asked {
     NoServer { name: String },
 }
 
-/// Reads the body of an `mcp_message` request.
-pub(crate) fn read(body: &Map<String, Value>, toolset: Option<&Toolset>) -> Asked {
-    let server = body
-        .get("server_name")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+/// Reads an `mcp_message` request.
+pub(crate) fn read(server: &str, message: &Value, toolset: Option<&Toolset>) -> Asked {
     let Some(toolset) = toolset.filter(|toolset| server == SERVER && !toolset.custom.is_empty()) else {
         return Asked::NoServer {
             name: server.chars().take(64).collect(),
         };
     };
-    let message = body.get("message").unwrap_or(&Value::Null);
     let id = message["id"].clone();
     let params = &message["params"];
     match message["method"].as_str().unwrap_or_default() {
@@ -170,8 +165,7 @@ mod tests {
     }
 
     fn asked(message: Value) -> Asked {
-        let body = json!({"subtype": "mcp_message", "server_name": "custom", "message": message});
-        read(body.as_object().unwrap(), Some(&toolset()))
+        read("custom", &message, Some(&toolset()))
     }
 
     #[test]
@@ -217,14 +211,14 @@ mod tests {
 
     #[test]
     fn another_server_is_not_there() {
-        let body = json!({"server_name": "other", "message": {"id": 1, "method": "ping"}});
-        let body = body.as_object().unwrap();
-        assert!(matches!(read(body, Some(&toolset())), Asked::NoServer { .. }));
-        assert!(matches!(read(body, None), Asked::NoServer { .. }));
-        assert!(matches!(
-            read(&Map::new(), Some(&toolset())),
-            Asked::NoServer { .. }
-        ));
+        let ping = json!({"id": 1, "method": "ping"});
+        for (server, toolset) in [
+            ("other", Some(&toolset())),
+            ("custom", None),
+            ("", Some(&toolset())),
+        ] {
+            assert!(matches!(read(server, &ping, toolset), Asked::NoServer { .. }));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::place::{self, Address, Files, Place, PlaceError};
 use crate::record::Record;
 use crate::runtime::{Conversation, Launch, Lifeline, Runtime, initialize};
 use crate::sessions::Parts;
+use crate::settings::Lifetime;
 use crate::toolset::Toolset;
 use crate::{message, transcript};
 use domain::{Cost, EventId, SandboxId, SessionId};
@@ -228,8 +229,10 @@ impl Start {
             Conversation::New(message::conversation_uuid(&self.record.row.id))
         };
         let max_cost = match conversation {
-            // A resumed runtime counts what its transcript says was spent; the gateway holds the budget then.
+            // A resumed runtime counts what its transcript says was spent, and a budget may be raised while it runs: the
+            // gateway holds it then.
             Conversation::Resumed(_) | Conversation::From(_) => None,
+            Conversation::New(_) if self.parts.settings.lifetime == Lifetime::Session => None,
             Conversation::New(_) => self.budget_left().await?,
         };
         let mut notes = Vec::new();

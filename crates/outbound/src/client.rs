@@ -4,7 +4,7 @@
 //! turned out to be closed.
 
 use crate::connector::Connector;
-use crate::{RequestError, Resolver};
+use crate::{Proxies, RequestError, Resolver};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -22,6 +22,8 @@ const MAX_HEAD_BYTES: usize = 256 << 10;
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
     pub resolver: Resolver,
+    /// None unless told: most of what hostler connects to is not for a proxy.
+    pub proxies: Proxies,
     /// For name, connection and TLS together.
     pub connect_timeout: Duration,
     /// From the request to the head of its answer, connecting included; `None` leaves it to the caller.
@@ -34,6 +36,7 @@ impl Default for ClientConfig {
     fn default() -> Self {
         Self {
             resolver: Resolver::system(),
+            proxies: Proxies::default(),
             connect_timeout: Duration::from_secs(10),
             response_timeout: None,
             idle_timeout: Duration::from_mins(1),
@@ -57,7 +60,11 @@ impl Client {
             .pool_idle_timeout(config.idle_timeout)
             .pool_max_idle_per_host(config.max_idle_per_host)
             .http1_max_buf_size(MAX_HEAD_BYTES)
-            .build(Connector::new(config.resolver, config.connect_timeout));
+            .build(Connector::new(
+                config.resolver,
+                config.proxies,
+                config.connect_timeout,
+            ));
         Self {
             pool,
             response_timeout: config.response_timeout,

@@ -1,6 +1,8 @@
 //! One connection: resolve, connect, and for `https` a TLS handshake, each within the connect deadline and each
-//! with an error of its own.
+//! with an error of its own. Where a proxy leads there, the proxy is connected to instead.
 
+use crate::proxy::{Proxies, TunnelError, tunnel};
+use crate::stream::Stream;
 use crate::{ResolveError, Resolver, TrustError, trust};
 use http::Uri;
 use hyper_rustls::MaybeHttpsStream;
@@ -22,7 +24,6 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 type Pending<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
-pub(crate) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 
 /// Why there is no connection. Nothing of a request was sent.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -39,17 +40,20 @@ pub(crate) enum ConnectError {
     Trust(TrustError),
     #[error("not connected within {0:?}")]
     Timeout(Duration),
+    #[error("no way through the proxy")]
+    Proxy { proxy: String, source: TunnelError },
 }
 
 #[derive(Clone)]
 pub(crate) struct Connector {
     tcp: HttpConnector<Lookup>,
     tls: Arc<OnceCell<Arc<rustls::ClientConfig>>>,
+    proxies: Arc<Proxies>,
     deadline: Duration,
 }
 
 impl Connector {
-    pub(crate) fn new(resolver: Resolver, deadline: Duration) -> Self {
+    pub(crate) fn new(resolver: Resolver, proxies: Proxies, deadline: Duration) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(Lookup { resolver });
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -58,6 +62,7 @@ impl Connector {
         Self {
             tcp,
             tls: Arc::new(OnceCell::new()),
+            proxies: Arc::new(proxies),
             deadline,
         }
     }
@@ -69,11 +74,16 @@ impl Connector {
                 reason: "it names no host",
             })?
             .to_owned();
-        match uri.scheme_str() {
-            Some("http") => Ok(MaybeHttpsStream::Http(self.tcp(uri).await?)),
-            Some("https") => {
+        let proxy = self.proxies.of(&uri).cloned();
+        match (uri.scheme_str(), proxy) {
+            (Some("http"), None) => Ok(Stream::new(MaybeHttpsStream::Http(self.tcp(uri).await?))),
+            (Some("http"), Some(proxy)) => Ok(Stream::forwarded(self.reach(proxy).await?)),
+            (Some("https"), proxy) => {
                 let tls = self.tls_config().await?;
-                let tcp = self.tcp(uri).await?;
+                let tcp = match proxy {
+                    None => self.tcp(uri).await?,
+                    Some(proxy) => self.through(proxy, &host, uri.port_u16()).await?,
+                };
                 handshake(tls, &host, tcp).await
             }
             _ => Err(ConnectError::Url {
@@ -92,6 +102,34 @@ impl Connector {
             })
     }
 
+    async fn reach(&mut self, proxy: Uri) -> Result<TokioIo<TcpStream>, ConnectError> {
+        let name = authority(&proxy);
+        self.tcp(proxy).await.map_err(|error| {
+            let reason = match &error {
+                ConnectError::Tcp(source) => innermost(&**source),
+                other => other.to_string(),
+            };
+            ConnectError::Proxy {
+                proxy: name,
+                source: TunnelError::Broken { reason },
+            }
+        })
+    }
+
+    async fn through(
+        &mut self,
+        proxy: Uri,
+        host: &str,
+        port: Option<u16>,
+    ) -> Result<TokioIo<TcpStream>, ConnectError> {
+        let name = authority(&proxy);
+        let stream = self.reach(proxy).await?;
+        let target = format!("{host}:{}", port.unwrap_or(443));
+        tunnel(stream, &target)
+            .await
+            .map_err(|source| ConnectError::Proxy { proxy: name, source })
+    }
+
     async fn tls_config(&self) -> Result<Arc<rustls::ClientConfig>, ConnectError> {
         let load = || async {
             match tokio::task::spawn_blocking(trust::load).await {
@@ -101,6 +139,10 @@ impl Connector {
         };
         self.tls.get_or_try_init(load).await.cloned()
     }
+}
+
+fn authority(url: &Uri) -> String {
+    url.authority().map(ToString::to_string).unwrap_or_default()
 }
 
 async fn handshake(
@@ -116,7 +158,7 @@ async fn handshake(
         .connect(name, TokioIo::new(tcp))
         .await
         .map_err(|error| ConnectError::Tls(Arc::new(error)))?;
-    Ok(MaybeHttpsStream::Https(TokioIo::new(stream)))
+    Ok(Stream::new(MaybeHttpsStream::Https(TokioIo::new(stream))))
 }
 
 impl Service<Uri> for Connector {
@@ -166,6 +208,15 @@ impl Service<Name> for Lookup {
             Ok(addresses.into_iter())
         })
     }
+}
+
+/// The text of the last source, which is the one that says what happened.
+pub(crate) fn innermost(error: &(dyn StdError + 'static)) -> String {
+    let mut current = error;
+    while let Some(source) = current.source() {
+        current = source;
+    }
+    current.to_string()
 }
 
 /// The first error of this type among an error and its sources.

@@ -5,11 +5,14 @@
 
 pub mod client;
 mod connector;
+mod proxy;
 mod request_error;
 pub mod resolver;
+mod stream;
 mod trust;
 
 pub use client::{Body, BoxError, Client, ClientConfig};
+pub use proxy::{BadProxy, Proxies};
 pub use request_error::RequestError;
 pub use resolver::{ResolveError, Resolver, ResolverConfig};
 pub use trust::TrustError;

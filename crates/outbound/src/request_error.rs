@@ -1,6 +1,7 @@
 //! Why a request has no answer, told apart by what was being done.
 
-use crate::connector::{ConnectError, find};
+use crate::connector::{ConnectError, find, innermost};
+use crate::proxy::TunnelError;
 use crate::{ResolveError, TrustError};
 use hyper_util::client::legacy::Error as HyperError;
 use std::error::Error as StdError;
@@ -25,6 +26,15 @@ pub enum RequestError {
     Trust(TrustError),
     #[error("{host} was not connected to within {after:?}")]
     ConnectTimeout { host: String, after: Duration },
+    /// A policy, most likely: the reason is the proxy's own.
+    #[error("the proxy refused the way to {host} ({status}): {reason}")]
+    ProxyRefused {
+        host: String,
+        status: u16,
+        reason: String,
+    },
+    #[error("the proxy {proxy} cannot be used: {reason}")]
+    Proxy { proxy: String, reason: String },
     #[error("{host} did not answer within {after:?}")]
     ResponseTimeout { host: String, after: Duration },
     /// The connection ended before the head of an answer; the request may have been read.
@@ -46,6 +56,14 @@ impl RequestError {
                 ConnectError::Tls(source) => Self::Tls { host, source },
                 ConnectError::Trust(source) => Self::Trust(source),
                 ConnectError::Timeout(after) => Self::ConnectTimeout { host, after },
+                ConnectError::Proxy {
+                    source: TunnelError::Refused { status, reason },
+                    ..
+                } => Self::ProxyRefused { host, status, reason },
+                ConnectError::Proxy {
+                    proxy,
+                    source: TunnelError::Broken { reason },
+                } => Self::Proxy { proxy, reason },
             };
         }
         let incomplete = find::<hyper::Error>(&error).is_some_and(hyper::Error::is_incomplete_message);
@@ -70,6 +88,8 @@ impl RequestError {
             | Self::Connect { .. }
             | Self::Tls { .. }
             | Self::Trust(_)
+            | Self::ProxyRefused { .. }
+            | Self::Proxy { .. }
             | Self::ConnectTimeout { .. } => true,
             Self::ResponseTimeout { .. } | Self::Closed { .. } | Self::Protocol { .. } => false,
         }
@@ -82,19 +102,15 @@ impl RequestError {
                 matches!(error, ResolveError::Timeout { .. } | ResolveError::Failed { .. })
             }
             Self::Connect { .. }
+            | Self::Proxy { .. }
             | Self::ConnectTimeout { .. }
             | Self::ResponseTimeout { .. }
             | Self::Closed { .. } => true,
-            Self::Url { .. } | Self::Trust(_) | Self::Tls { .. } | Self::Protocol { .. } => false,
+            Self::Url { .. }
+            | Self::Trust(_)
+            | Self::Tls { .. }
+            | Self::ProxyRefused { .. }
+            | Self::Protocol { .. } => false,
         }
     }
-}
-
-/// The text of the last source, which is the one that says what happened.
-fn innermost(error: &(dyn StdError + 'static)) -> String {
-    let mut current = error;
-    while let Some(source) = current.source() {
-        current = source;
-    }
-    current.to_string()
 }

@@ -4,12 +4,12 @@
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Empty, Full};
-use outbound::{Client, ClientConfig, RequestError, ResolveError, Resolver, ResolverConfig};
+use outbound::{Client, ClientConfig, Proxies, RequestError, ResolveError, Resolver, ResolverConfig};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -240,4 +240,117 @@ async fn an_ssl_cert_file_that_holds_nothing_is_an_error_and_no_fallback() {
     let error = get(&client(|_| {}), &tls_server().await).await.unwrap_err();
     assert!(matches!(&error, RequestError::Trust(_)), "{error:?}");
     assert!(error.to_string().contains("SSL_CERT_FILE"), "{error}");
+}
+
+/// A proxy that answers every request head with `answer`; with none it opens the tunnels it is asked for. It notes the
+/// first lines of what it is asked.
+async fn proxy(answer: Option<&'static [u8]>) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&asked);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(serve_as_proxy(stream, answer, Arc::clone(&log)));
+        }
+    });
+    (address, asked)
+}
+
+async fn serve_as_proxy(mut stream: TcpStream, answer: Option<&'static [u8]>, log: Arc<Mutex<Vec<String>>>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let Ok(byte) = stream.read_u8().await else { return };
+        head.push(byte);
+    }
+    let line = String::from_utf8(head)
+        .unwrap()
+        .lines()
+        .next()
+        .unwrap()
+        .to_owned();
+    let target = line.split(' ').nth(1).unwrap().to_owned();
+    log.lock().unwrap().push(line);
+    if let Some(answer) = answer {
+        stream.write_all(answer).await.unwrap();
+    } else {
+        let mut upstream = TcpStream::connect(target).await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 Established\r\n\r\n")
+            .await
+            .unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut stream, &mut upstream).await;
+    }
+}
+
+fn through(http: &str, https: &str) -> Client {
+    client(|config| config.proxies = Proxies::new(http, https, "").unwrap())
+}
+
+#[tokio::test]
+async fn https_goes_through_a_tunnel_and_http_is_handed_over() {
+    if std::env::var_os(CHILD).is_none() {
+        let authority = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/authority.pem");
+        return run_alone("https_goes_through_a_tunnel_and_http_is_handed_over", authority);
+    }
+    let (tunnels, asked) = proxy(None).await;
+    let url = tls_server().await;
+    assert_eq!(get(&through("", &tunnels), &url).await.unwrap(), "hello");
+    let authority = url.trim_start_matches("https://").trim_end_matches('/');
+    assert_eq!(*asked.lock().unwrap(), [format!("CONNECT {authority} HTTP/1.1")]);
+
+    let (forwards, asked) = proxy(Some(ANSWER)).await;
+    let url = "http://name.invalid/a?b";
+    assert_eq!(get(&through(&forwards, ""), url).await.unwrap(), "hello");
+    assert_eq!(*asked.lock().unwrap(), [format!("GET {url} HTTP/1.1")]);
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_says_why() {
+    let refusal = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 46\r\n\r\nhostler: name.invalid:443 is not allowed\x07\nhi\n\n";
+    let (address, _) = proxy(Some(refusal)).await;
+    let error = get(&through("", &address), "https://name.invalid/")
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, RequestError::ProxyRefused { status: 403, reason, .. }
+            if reason == "hostler: name.invalid:443 is not allowed\nhi"),
+        "{error:?}"
+    );
+    assert!(error.nothing_was_sent() && !error.may_pass());
+    let (address, _) = proxy(Some(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n")).await;
+    let error = get(&through("", &address), "https://name.invalid/")
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("Bad Gateway"), "{error}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_none_is_told_apart() {
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let (silent, _) = proxy(Some(b"")).await;
+    let (garbage, _) = proxy(Some(b"220 mail.example ESMTP\r\n")).await;
+    let (early, _) = proxy(Some(b"HTTP/1.1 200 OK\r\n\r\nsurprise")).await;
+    for address in [closed.to_string(), silent, garbage, early] {
+        let error = get(&through("", &address), "https://name.invalid/")
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&error, RequestError::Proxy { proxy, .. } if *proxy == address),
+            "{error:?}"
+        );
+        assert!(error.nothing_was_sent());
+    }
+    let error = get(&through(&closed.to_string(), ""), "http://name.invalid/")
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, RequestError::Proxy { reason, .. } if reason.contains("refused")),
+        "{error:?}"
+    );
 }

@@ -182,6 +182,7 @@ mod tests {
         let (admin, _) = AdminKey::find(directory.path(), None).unwrap();
         let resources = Resources::open(store.await.unwrap(), admin).await.unwrap();
         let api = Api {
+            sessions: None,
             resources,
             upstream: Arc::new(NoUpstream),
         };

@@ -1,7 +1,7 @@
 //! A whole reply, ready to be played: its blocks with every variable replaced, its usage, its stop reason.
 
 use crate::request::MessagesRequest;
-use crate::script::{Step, Turn};
+use crate::script::{Step, Turn, WebSearch};
 use crate::template;
 use crate::tokens::{self, Usage};
 use serde_json::{Value, json};
@@ -49,6 +49,15 @@ pub(crate) enum BlockKind {
         input: Value,
         text: String,
     },
+    /// The same, of a tool that the API runs itself.
+    ServerToolUse {
+        id: String,
+        name: &'static str,
+        input: Value,
+        text: String,
+    },
+    /// What such a tool gave: it comes whole.
+    ServerToolResult(Value),
 }
 
 impl Answer {
@@ -58,12 +67,16 @@ impl Answer {
             .reply
             .iter()
             .enumerate()
-            .map(|(number, step)| block(step, number, request, seed))
+            .flat_map(|(number, step)| blocks(step, number, request, seed))
             .collect();
         let uses_tool = blocks
             .iter()
             .any(|block| matches!(block.kind, BlockKind::ToolUse { .. }));
         let default_reason = if uses_tool { "tool_use" } else { "end_turn" };
+        let searches = blocks
+            .iter()
+            .filter(|block| matches!(block.kind, BlockKind::ServerToolUse { .. }))
+            .count() as u64;
         let reply_bytes = blocks.iter().map(|block| block.kind.bytes()).sum();
         Self {
             id: format!("msg_{seed:016x}{:04}", request.position()),
@@ -72,7 +85,7 @@ impl Answer {
                 .stop_reason
                 .clone()
                 .unwrap_or_else(|| default_reason.to_owned()),
-            usage: tokens::of_call(request, reply_bytes, turn.usage),
+            usage: tokens::of_call(request, reply_bytes, searches, turn.usage),
             chunk_delay: Duration::from_millis(turn.chunk_delay_ms),
             blocks,
         }
@@ -122,6 +135,8 @@ impl BlockKind {
             Self::Repeat { unit, times } => unit.len() as u64 * times,
             Self::RedactedThinking { data } => data.len() as u64,
             Self::ToolUse { name, text, .. } => (name.len() + text.len()) as u64,
+            Self::ServerToolUse { name, text, .. } => (name.len() + text.len()) as u64,
+            Self::ServerToolResult(_) => 0,
         }
     }
 
@@ -136,8 +151,63 @@ impl BlockKind {
             Self::ToolUse { id, name, input, .. } => {
                 json!({"type": "tool_use", "id": id, "name": name, "input": input})
             }
+            Self::ServerToolUse { id, name, input, .. } => {
+                json!({"type": "server_tool_use", "id": id, "name": name, "input": input})
+            }
+            Self::ServerToolResult(block) => block.clone(),
         }
     }
+}
+
+fn blocks(step: &Step, number: usize, request: &MessagesRequest, seed: u64) -> Vec<Block> {
+    match &step.web_search {
+        Some(search) => {
+            let id = format!("srvtoolu_{seed:016x}{:04}{number:02}", request.position());
+            search_blocks(search, step, &id, request)
+        }
+        None => vec![block(step, number, request, seed)],
+    }
+}
+
+/// The question as the API puts it to itself, and its answer.
+fn search_blocks(search: &WebSearch, step: &Step, id: &str, request: &MessagesRequest) -> Vec<Block> {
+    let input = json!({"query": template::fill(&search.query, request)});
+    let found: Vec<Value> = search
+        .results
+        .iter()
+        .map(|result| {
+            json!({
+                "type": "web_search_result",
+                "title": result.title,
+                "url": result.url,
+                "encrypted_content": "c2ltdWxhdGVk",
+                "page_age": result.page_age,
+            })
+        })
+        .collect();
+    let content = match &search.error {
+        Some(code) => json!({"type": "web_search_tool_result_error", "error_code": code}),
+        None => Value::Array(found),
+    };
+    let kinds = [
+        BlockKind::ServerToolUse {
+            id: id.to_owned(),
+            name: "web_search",
+            text: input.to_string(),
+            input,
+        },
+        BlockKind::ServerToolResult(
+            json!({"type": "web_search_tool_result", "tool_use_id": id, "content": content}),
+        ),
+    ];
+    kinds
+        .into_iter()
+        .map(|kind| Block {
+            kind,
+            chunk: step.chunk.unwrap_or(INPUT_CHUNK),
+            delay: Duration::from_millis(step.delay_ms),
+        })
+        .collect()
 }
 
 fn block(step: &Step, number: usize, request: &MessagesRequest, seed: u64) -> Block {

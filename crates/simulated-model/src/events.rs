@@ -70,7 +70,7 @@ impl Events {
     /// Where a block goes on after its start.
     fn inside_of(&self, index: usize) -> Next {
         match self.answer.blocks[index].kind {
-            BlockKind::RedactedThinking { .. } => Next::BlockStop { index },
+            BlockKind::RedactedThinking { .. } | BlockKind::ServerToolResult(_) => Next::BlockStop { index },
             _ => Next::Piece { index, done: 0 },
         }
     }
@@ -96,6 +96,10 @@ impl Events {
             BlockKind::ToolUse { id, name, .. } => {
                 json!({"type": "tool_use", "id": id, "name": name, "input": {}})
             }
+            BlockKind::ServerToolUse { id, name, .. } => {
+                json!({"type": "server_tool_use", "id": id, "name": name, "input": {}})
+            }
+            BlockKind::ServerToolResult(block) => block.clone(),
         };
         let data = json!({"type": "content_block_start", "index": index, "content_block": content});
         Event {
@@ -133,7 +137,7 @@ impl Events {
                     done + piece.len(),
                 )
             }
-            BlockKind::ToolUse { text, .. } => {
+            BlockKind::ToolUse { text, .. } | BlockKind::ServerToolUse { text, .. } => {
                 // The first delta of a tool's input is empty, so positions are one ahead.
                 let Some(position) = done.checked_sub(1) else {
                     return Some((
@@ -147,7 +151,7 @@ impl Events {
                     done + piece.len(),
                 )
             }
-            BlockKind::RedactedThinking { .. } => return None,
+            BlockKind::RedactedThinking { .. } | BlockKind::ServerToolResult(_) => return None,
         };
         Some((self.delta(index, &delta), done))
     }

@@ -6,7 +6,10 @@
 mod parts;
 mod validate;
 
-pub use parts::{Endless, Fault, Order, Position, Repeat, Script, Step, ToolUse, Turn, UsageOverride, When};
+pub use parts::{
+    Endless, Fault, Order, Position, Repeat, Script, SearchResult, Step, ToolUse, Turn, UsageOverride,
+    WebSearch, When,
+};
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -77,6 +80,14 @@ mod tests {
             ),
             (
                 r#"{"name":"x","turns":[{"reply":[{"tool_use":{"name":"a","input":{"k":["{{no}}"]}}}]}]}"#,
+                "no",
+            ),
+            (
+                r#"{"name":"x","turns":[{"reply":[{"web_search":{"results":[{"title":"a","url":"u"}],"error":"unavailable"}}]}]}"#,
+                "results or an error",
+            ),
+            (
+                r#"{"name":"x","turns":[{"reply":[{"web_search":{"query":"{{no}}"}}]}]}"#,
                 "no",
             ),
             (

@@ -14,6 +14,7 @@ pub struct Usage {
     pub cache_read_input_tokens: u64,
     pub cache_creation_5m_input_tokens: u64,
     pub cache_creation_1h_input_tokens: u64,
+    pub web_search_requests: u64,
 }
 
 impl Usage {
@@ -23,11 +24,12 @@ impl Usage {
         self.cache_read_input_tokens += other.cache_read_input_tokens;
         self.cache_creation_5m_input_tokens += other.cache_creation_5m_input_tokens;
         self.cache_creation_1h_input_tokens += other.cache_creation_1h_input_tokens;
+        self.web_search_requests += other.web_search_requests;
     }
 
     /// As it stands in a message.
     pub(crate) fn to_json(self) -> Value {
-        json!({
+        self.with_searches(json!({
             "input_tokens": self.input_tokens,
             "cache_creation_input_tokens":
                 self.cache_creation_5m_input_tokens + self.cache_creation_1h_input_tokens,
@@ -38,18 +40,26 @@ impl Usage {
             },
             "output_tokens": self.output_tokens,
             "service_tier": "standard",
-        })
+        }))
     }
 
     /// As it stands in a `message_delta`.
     pub(crate) fn to_delta_json(self) -> Value {
-        json!({
+        self.with_searches(json!({
             "input_tokens": self.input_tokens,
             "cache_creation_input_tokens":
                 self.cache_creation_5m_input_tokens + self.cache_creation_1h_input_tokens,
             "cache_read_input_tokens": self.cache_read_input_tokens,
             "output_tokens": self.output_tokens,
-        })
+        }))
+    }
+
+    /// What the API's own tools did is counted where they were used.
+    fn with_searches(self, mut usage: Value) -> Value {
+        if self.web_search_requests > 0 {
+            usage["server_tool_use"] = json!({"web_search_requests": self.web_search_requests});
+        }
+        usage
     }
 }
 
@@ -65,7 +75,12 @@ pub(crate) fn count(request: &MessagesRequest) -> u64 {
 }
 
 /// Of the whole call, with what the script says in place of what was computed.
-pub(crate) fn of_call(request: &MessagesRequest, reply_bytes: u64, script: UsageOverride) -> Usage {
+pub(crate) fn of_call(
+    request: &MessagesRequest,
+    reply_bytes: u64,
+    searches: u64,
+    script: UsageOverride,
+) -> Usage {
     let total = count(request);
     let computed = if request.cache_breakpoints() == 0 {
         Usage {
@@ -96,6 +111,7 @@ pub(crate) fn of_call(request: &MessagesRequest, reply_bytes: u64, script: Usage
             .cache_creation_5m_input_tokens
             .unwrap_or(computed.cache_creation_5m_input_tokens),
         cache_creation_1h_input_tokens: script.cache_creation_1h_input_tokens.unwrap_or(0),
+        web_search_requests: script.web_search_requests.unwrap_or(searches),
     }
 }
 

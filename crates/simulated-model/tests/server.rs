@@ -508,3 +508,43 @@ async fn stopping_cuts_what_does_not_end() {
         .unwrap();
     assert!(TcpStream::connect(address).await.is_err());
 }
+
+#[tokio::test]
+async fn a_search_is_two_blocks_and_is_counted() {
+    let script = json!({"name": "search", "anytime": [
+        {"when": {"has_tool": "web_search", "last_user_text_contains": "busy"},
+         "reply": [{"web_search": {"query": "again", "error": "max_uses_exceeded"}}]}],
+        "turns": [{"reply": [
+            {"web_search": {"results": [{"title": "Rust", "url": "https://rust-lang.org", "page_age": "1 day"}]}},
+            {"text": "Found."}]}]});
+    let server = serve(&script, Options::default()).await;
+    let answer = ask(&server, &first("what is Rust")).await;
+    let events = answer.events();
+    let starts: Vec<&Value> = events
+        .iter()
+        .filter(|(name, _)| name == "content_block_start")
+        .map(|(_, data)| &data["content_block"])
+        .collect();
+    assert_eq!(starts[0]["type"], "server_tool_use");
+    assert_eq!(starts[1]["type"], "web_search_tool_result");
+    assert_eq!(starts[1]["tool_use_id"], starts[0]["id"]);
+    assert_eq!(starts[1]["content"][0]["url"], "https://rust-lang.org");
+    let input: String = events
+        .iter()
+        .filter(|(_, data)| data["index"] == 0)
+        .filter_map(|(_, data)| data["delta"]["partial_json"].as_str())
+        .collect();
+    assert_eq!(input, json!({"query": "what is Rust"}).to_string());
+    let delta = &events[events.len() - 2].1;
+    assert_eq!(delta["usage"]["server_tool_use"]["web_search_requests"], 1);
+    assert_eq!(delta["delta"]["stop_reason"], "end_turn");
+    let mut busy = first("busy");
+    busy["stream"] = json!(false);
+    busy["tools"] = json!([{"type": "web_search_20250305", "name": "web_search"}]);
+    let message = ask(&server, &busy).await.json();
+    assert_eq!(
+        message["content"][1]["content"]["error_code"],
+        "max_uses_exceeded"
+    );
+    assert_eq!(server.ledger().totals().usage.web_search_requests, 2);
+}

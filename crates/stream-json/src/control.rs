@@ -47,6 +47,12 @@ pub enum Request {
     },
     // From the runtime.
     CanUseTool(Box<CanUseTool>),
+    /// A JSON-RPC message of the Model Context Protocol to a server inside the host. The answer's body is
+    /// `{"mcp_response": <JSON-RPC>}`.
+    McpMessage {
+        server_name: String,
+        message: Value,
+    },
     /// Any other subtype, or a known one with a malformed body; its `subtype` key included.
     #[serde(untagged)]
     Other(Extra),
@@ -65,6 +71,7 @@ impl Request {
             Self::GetContextUsage { .. } => "get_context_usage",
             Self::EndSession { .. } => "end_session",
             Self::CanUseTool(_) => "can_use_tool",
+            Self::McpMessage { .. } => "mcp_message",
             Self::Other(body) => body.get("subtype").and_then(Value::as_str).unwrap_or_default(),
         }
     }
@@ -81,6 +88,9 @@ pub struct Initialize {
     pub disallowed_tools: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hooks: Option<Value>,
+    /// Names of MCP servers that live inside the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sdk_mcp_servers: Option<Vec<String>>,
     #[serde(flatten)]
     pub extra: Extra,
 }

@@ -56,6 +56,8 @@ fn known_frames_survive_a_round_trip_with_the_keys_this_crate_does_not_name() {
         json!({"type":"control_request","request_id":"r","request":{"subtype":"initialize","hooks":null,"agents":{"a":{}}}}),
         json!({"type":"control_request","request_id":"r","request":{"subtype":"can_use_tool","tool_name":"Bash","input":{},"tool_use_id":"t","title":"x"}}),
         json!({"type":"control_request","request_id":"r","request":{"subtype":"hook_callback","callback_id":"c"}}),
+        json!({"type":"control_request","request_id":"r","request":{"subtype":"initialize","sdkMcpServers":["a"],"sdkMcpServerManifests":{}}}),
+        json!({"type":"control_request","request_id":"r","request":{"subtype":"mcp_message","server_name":"a","message":{"jsonrpc":"2.0","id":1,"method":"tools/list"}}}),
         json!({"type":"control_response","response":{"subtype":"success","request_id":"r","response":{"behavior":"allow"}}}),
         json!({"type":"control_response","response":{"subtype":"error","request_id":"r","error":"no","error_code":"e"}}),
     ] {
@@ -174,4 +176,16 @@ fn the_text_of_content_is_the_same_bare_or_in_blocks() {
         error_code: None,
     };
     assert_eq!(answer.request_id(), "r");
+}
+
+#[test]
+fn a_message_to_a_server_in_the_host_is_read() {
+    let message = json!({"type":"control_request","request_id":"r8","request":{"subtype":"mcp_message","server_name":"a","message":{"id":1}}});
+    let Frame::ControlRequest(request) = parse(&message) else {
+        panic!("a control request")
+    };
+    assert!(
+        matches!(&request.request, Request::McpMessage { server_name, message } if server_name == "a" && message["id"] == 1)
+    );
+    assert_eq!(request.request.subtype(), "mcp_message");
 }

@@ -27,6 +27,7 @@ pub(super) enum Flag {
     MaxBudget,
     MaxThinkingTokens,
     MaxTurns,
+    McpConfig,
     Model,
     NoPersistence,
     OutputFormat,
@@ -36,6 +37,7 @@ pub(super) enum Flag {
     Replay,
     Resume,
     ResumeAt,
+    RunToolUses,
     SessionId,
     SettingSources,
     Settings,
@@ -54,7 +56,6 @@ pub(super) enum Flag {
     RefusedUnlessEmpty(&'static str),
 }
 
-const MCP: &str = "MCP servers are not implemented";
 const PLUGINS: &str = "plugins are not implemented";
 
 const TABLE: &[(&str, Flag, Takes)] = &[
@@ -120,7 +121,7 @@ const TABLE: &[(&str, Flag, Takes)] = &[
     ("--max-budget-usd", Flag::MaxBudget, Takes::Value),
     ("--max-thinking-tokens", Flag::MaxThinkingTokens, Takes::Value),
     ("--max-turns", Flag::MaxTurns, Takes::Value),
-    ("--mcp-config", Flag::RefusedUnlessEmpty(MCP), Takes::Value),
+    ("--mcp-config", Flag::McpConfig, Takes::Value),
     ("--model", Flag::Model, Takes::Value),
     ("--name", Flag::Ignored, Takes::Value),
     ("--no-session-persistence", Flag::NoPersistence, Takes::Nothing),
@@ -149,6 +150,8 @@ const TABLE: &[(&str, Flag, Takes)] = &[
         Flag::Refused("file checkpoints are not implemented"),
         Takes::Value,
     ),
+    // Not of the official command line: hosts of ours use it to go on after a crash.
+    ("--run-tool-uses", Flag::RunToolUses, Takes::Value),
     ("--safe-mode", Flag::Ignored, Takes::Nothing),
     ("--session-id", Flag::SessionId, Takes::Value),
     (

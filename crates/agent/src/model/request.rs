@@ -37,6 +37,8 @@ pub(crate) struct Request<'a> {
     pub(crate) max_tokens: u64,
     pub(crate) system: &'a [String],
     pub(crate) tools: &'a [ToolDefinition],
+    /// Tools that the API runs itself, as it takes them.
+    pub(crate) server_tools: &'a [Value],
     pub(crate) conversation: &'a Conversation,
     pub(crate) thinking: Thinking,
     pub(crate) effort: Option<&'a str>,
@@ -52,8 +54,8 @@ struct Body<'a> {
     model: &'a str,
     max_tokens: u64,
     system: Vec<Value>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    tools: &'a [ToolDefinition],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Offered<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_choice: Option<Value>,
     messages: Vec<crate::conversation::RequestMessage<'a>>,
@@ -63,6 +65,13 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     output_config: Option<Value>,
     stream: bool,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Offered<'a> {
+    Own(&'a ToolDefinition),
+    OfServer(&'a Value),
 }
 
 pub(crate) fn cache_control(one_hour: bool) -> Value {
@@ -88,7 +97,12 @@ impl Request<'_> {
             model: self.model,
             max_tokens: self.max_tokens,
             system,
-            tools: self.tools,
+            tools: self
+                .tools
+                .iter()
+                .map(Offered::Own)
+                .chain(self.server_tools.iter().map(Offered::OfServer))
+                .collect(),
             tool_choice: (self.forbids_tools && !self.tools.is_empty()).then(|| json!({"type":"none"})),
             messages: self.conversation.to_request(self.cache),
             metadata: json!({"user_id": json!({"session_id": self.session_id}).to_string()}),
@@ -169,6 +183,7 @@ mod tests {
                 description: "d".into(),
                 input_schema: json!({"type":"object"}),
             }],
+            server_tools: &[json!({"type":"web_search_20250305","name":"web_search"})],
             conversation: &conversation,
             thinking: Thinking::Budget(5),
             effort: Some("high"),
@@ -183,6 +198,7 @@ mod tests {
         assert_eq!(body["messages"][0]["content"][0]["cache_control"], cache);
         assert_eq!(body["thinking"], json!({"type":"enabled","budget_tokens":99}));
         assert_eq!(body["output_config"], json!({"effort":"high"}));
+        assert_eq!(body["tools"][1]["type"], "web_search_20250305");
         assert!(body.get("tool_choice").is_none());
         assert_eq!(
             request.betas(),

@@ -41,12 +41,16 @@ pub(crate) struct Loaded {
     pub(crate) session_id: Option<String>,
     /// Oldest first.
     pub(crate) chain: Vec<Entry>,
+    /// Lines that were put into the chain and are no one's ancestors.
+    side: HashSet<String>,
     pub(crate) account: Account,
 }
 
 impl Loaded {
+    /// The line that the next one follows.
     pub(crate) fn leaf(&self) -> Option<String> {
-        self.chain.last().map(|entry| entry.uuid.clone())
+        let mut ancestors = self.chain.iter().filter(|entry| !self.side.contains(&entry.uuid));
+        ancestors.next_back().map(|entry| entry.uuid.clone())
     }
 
     pub(crate) fn conversation(&self) -> Conversation {
@@ -187,37 +191,89 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, ResumeError> {
         .last()
         .map(|entry| entry.session_id.clone())
         .filter(|id| Uuid::try_parse(id).is_ok());
+    let (chain, side) = chain(entries);
     Ok(Loaded {
         session_id,
-        chain: chain(entries),
+        chain,
+        side,
         account,
     })
 }
 
-/// From the last line back by `parentUuid`, then oldest first.
-fn chain(entries: Vec<Entry>) -> Vec<Entry> {
+/// From the last line back by `parentUuid`, then oldest first; and what was put in from beside it.
+fn chain(entries: Vec<Entry>) -> (Vec<Entry>, HashSet<String>) {
     let by_uuid: HashMap<&str, usize> = entries
         .iter()
         .enumerate()
         .map(|(index, entry)| (entry.uuid.as_str(), index))
         .collect();
-    let mut chain = Vec::new();
-    let mut seen = HashSet::new();
-    let mut at = entries.len().checked_sub(1);
-    while let Some(index) = at.filter(|&index| seen.insert(index)) {
-        chain.push(index);
-        at = entries[index]
-            .parent_uuid
-            .as_deref()
-            .and_then(|parent| by_uuid.get(parent).copied());
+    let mut chain = match entries.len().checked_sub(1) {
+        Some(last) => ancestors(&entries, &by_uuid, last),
+        None => Vec::new(),
+    };
+    if let Some(last) = end_of_reply(&entries, &by_uuid, &chain) {
+        chain = ancestors(&entries, &by_uuid, last);
     }
-    chain.reverse();
-    let chain = with_side_results(&entries, &chain);
+    let complete = with_side_results(&entries, &chain);
+    let own: HashSet<usize> = chain.into_iter().collect();
+    let side = complete
+        .iter()
+        .filter(|index| !own.contains(index))
+        .map(|&index| entries[index].uuid.clone())
+        .collect();
     let mut entries: Vec<Option<Entry>> = entries.into_iter().map(Some).collect();
-    chain
+    let chain = complete
         .into_iter()
         .filter_map(|index| entries[index].take())
-        .collect()
+        .collect();
+    (chain, side)
+}
+
+/// A line and what it follows, oldest first.
+fn ancestors(entries: &[Entry], by_uuid: &HashMap<&str, usize>, last: usize) -> Vec<usize> {
+    let mut chain = Vec::new();
+    let mut seen = HashSet::new();
+    let mut at = Some(last);
+    while let Some(index) = at.filter(|&index| seen.insert(index)) {
+        chain.push(index);
+        at = parent(entries, by_uuid, index);
+    }
+    chain.reverse();
+    chain
+}
+
+fn parent(entries: &[Entry], by_uuid: &HashMap<&str, usize>, index: usize) -> Option<usize> {
+    by_uuid.get(entries[index].parent_uuid.as_deref()?).copied()
+}
+
+/// The last line of the last reply, where the chain leaves the reply before its end: the official command line hangs a
+/// result on its own call, so a session that was killed between two results ends in the middle of the reply.
+fn end_of_reply(entries: &[Entry], by_uuid: &HashMap<&str, usize>, chain: &[usize]) -> Option<usize> {
+    let at = chain
+        .iter()
+        .rposition(|&index| matches!(entries[index].body, Body::Assistant { .. }))?;
+    let answers_only = chain[at + 1..]
+        .iter()
+        .all(|&index| results_of(&entries[index]).next().is_some());
+    let reply = message_id(&entries[chain[at]]).filter(|id| !id.is_empty() && answers_only)?;
+    let mut own: HashSet<usize> = chain[..=at].iter().copied().collect();
+    let mut end = None;
+    for index in chain[at] + 1..entries.len() {
+        let follows = parent(entries, by_uuid, index)
+            .is_some_and(|parent| own.contains(&parent) && message_id(&entries[parent]) == Some(reply));
+        if follows && message_id(&entries[index]) == Some(reply) {
+            own.insert(index);
+            end = Some(index);
+        }
+    }
+    end
+}
+
+fn message_id(entry: &Entry) -> Option<&str> {
+    match &entry.body {
+        Body::Assistant { message, .. } => Some(&message.id),
+        _ => None,
+    }
 }
 
 /// The official command line hangs each parallel result on its own call, so that only one of them is on the chain: the
@@ -349,6 +405,46 @@ mod tests {
         ]);
         assert_eq!(uuids(&loaded), ["u1", "a1", "a2", "r1", "r2"]);
         assert!(loaded.conversation().open_calls().is_empty());
+    }
+
+    #[test]
+    fn a_reply_that_was_left_between_two_results_is_whole() {
+        let call = |id: &str| json!({"type":"tool_use","id":id,"name":"Read","input":{}});
+        let result = |id: &str| json!([{"type":"tool_result","tool_use_id":id,"content":"x"}]);
+        let lines = [
+            user("u1", None, &json!("hi")),
+            assistant("a1", "u1", &call("t1")),
+            user("r1", Some("a1"), &result("t1")),
+            assistant("a2", "a1", &call("t2")),
+            assistant("a3", "a2", &call("t3")),
+            user("r2", Some("a2"), &result("t2")),
+        ];
+        let text = |lines: &[Value]| lines.iter().map(Value::to_string).collect::<Vec<_>>();
+        for length in [5, 6] {
+            let loaded = load_lines(&text(&lines[..length]));
+            assert_eq!(
+                uuids(&loaded)[..4],
+                ["u1", "a1", "a2", "a3"],
+                "after {length} lines"
+            );
+            assert_eq!(
+                loaded.leaf().as_deref(),
+                Some("a3"),
+                "the next line follows the reply"
+            );
+            let open = loaded.conversation().open_calls();
+            assert_eq!(open, if length == 5 { vec!["t2", "t3"] } else { vec!["t3"] });
+        }
+        // What is written next keeps the reply on the chain for good.
+        let mut gone_on = lines.to_vec();
+        gone_on.push(user("r3", Some("a3"), &result("t3")));
+        gone_on.push(assistant("b1", "r3", &json!({"type":"text","text":"done"})));
+        let mut last = gone_on.pop().unwrap();
+        last["message"]["id"] = json!("m2");
+        gone_on.push(last);
+        let loaded = load_lines(&text(&gone_on));
+        assert_eq!(loaded.chain.len(), 8);
+        assert_eq!(loaded.leaf().as_deref(), Some("b1"));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Permission questions to the host. No answer is a no: when the host's input ends, or the turn is interrupted.
+//!
+//! While a question is open, an answer to another one, or a new mode, may decide it: then it is withdrawn.
 
 use super::Call;
-use super::calls::{INTERRUPTED, Performed};
-use crate::permissions;
+use super::perform::{Performed, judge};
 use crate::session::Session;
+use permissions::Decision;
 use serde_json::{Value, json};
 use stream_json::{
     Answer, CanUseTool, CancelRequest, ControlRequest, Extra, Frame, PermissionAnswer, Request, SystemEvent,
@@ -33,12 +35,14 @@ pub(super) async fn ask_host(
     (reason, reason_type): (String, &'static str),
     token: &CancellationToken,
 ) -> Result<Value, Performed> {
+    let mut changes = session.permission_changes.subscribe();
     let request_id = Uuid::new_v4().to_string();
-    let Some(answer) = session.questions.expect(&request_id) else {
+    let Some(mut answer) = session.questions.expect(&request_id) else {
         let message = "The host has closed its input, so permission cannot be asked for.".to_owned();
         return Err(deny(session, call, message, "other").await);
     };
-    if session.questions.open() == 1 {
+    session.asked.set(session.asked.get() + 1);
+    if session.asked.get() == 1 {
         session.state("requires_action").await;
     }
     session
@@ -51,23 +55,47 @@ pub(super) async fn ask_host(
             (reason, reason_type),
         ))
         .await;
-    let answer = tokio::select! {
-        biased;
-        () = token.cancelled() => {
-            session.questions.withdraw(&request_id);
-            session.output.send(Frame::ControlCancelRequest(CancelRequest { request_id })).await;
-            return Err(Performed::error(INTERRUPTED));
+    let settled = loop {
+        tokio::select! {
+            biased;
+            () = token.cancelled() => break Settled::Interrupted,
+            answer = &mut answer => break Settled::Answered(answer.ok()),
+            Ok(()) = changes.changed() => match judge(session, judged) {
+                Decision::Ask { .. } => {}
+                decided => break Settled::Decided(decided),
+            },
         }
-        answer = answer => answer,
     };
-    if session.questions.open() == 0 {
+    session.asked.set(session.asked.get() - 1);
+    if !matches!(settled, Settled::Answered(_)) {
+        session.questions.withdraw(&request_id);
+        let cancel = Frame::ControlCancelRequest(CancelRequest { request_id });
+        session.output.send(cancel).await;
+    }
+    if session.asked.get() == 0 && !matches!(settled, Settled::Interrupted) {
         session.state("running").await;
     }
-    let Ok(answer) = answer else {
-        let message = "The host closed its input before it answered the permission request.".to_owned();
-        return Err(deny(session, call, message, "other").await);
-    };
-    apply(session, call, answer).await
+    match settled {
+        Settled::Interrupted => Err(Performed::interrupted()),
+        Settled::Answered(Some(answer)) => apply(session, call, answer).await,
+        Settled::Answered(None) => {
+            let message = "The host closed its input before it answered the permission request.".to_owned();
+            Err(deny(session, call, message, "other").await)
+        }
+        Settled::Decided(Decision::Deny { message, reason_type }) => {
+            Err(deny(session, call, message, reason_type).await)
+        }
+        Settled::Decided(_) => Ok(call.input.clone()),
+    }
+}
+
+/// How a question ended.
+enum Settled {
+    Interrupted,
+    /// `None` if nobody can answer any more.
+    Answered(Option<Answer>),
+    /// The rules or the mode have changed, and need no answer now.
+    Decided(Decision),
 }
 
 fn question(
@@ -78,15 +106,18 @@ fn question(
     (reason, reason_type): (String, &str),
 ) -> Frame {
     let mut extra = Extra::new();
-    if let Some(description) = call
-        .input
-        .get("description")
-        .filter(|description| description.is_string())
-    {
+    // What a person needs to see first of the call.
+    let described = ["description", "url", "query"]
+        .iter()
+        .find_map(|key| call.input.get(key).filter(|value| value.is_string()));
+    if let Some(description) = described.filter(|_| judged.server.is_none()) {
         extra.insert("description".to_owned(), description.clone());
     }
     if let Some(path) = judged.path() {
         extra.insert("blocked_path".to_owned(), json!(path));
+    }
+    if let Some(server) = judged.server {
+        extra.insert("mcp_server".to_owned(), json!({"name": server, "source": "sdk"}));
     }
     let request = CanUseTool {
         tool_name: call.name.clone(),
@@ -115,11 +146,12 @@ async fn apply(session: &Session, call: &Call, answer: Answer) -> Result<Value, 
             updated_permissions,
         }) => {
             let before = session.live.borrow().permissions.mode;
-            {
-                let mut live = session.live.borrow_mut();
-                for update in updated_permissions.iter().flatten() {
-                    live.permissions.update(update);
-                }
+            if let Some(updates) = updated_permissions.filter(|updates| !updates.is_empty()) {
+                session.change_permissions(|permissions| {
+                    for update in &updates {
+                        permissions.update(update);
+                    }
+                });
             }
             let mode = session.live.borrow().permissions.mode;
             if mode != before {

@@ -1,6 +1,6 @@
 //! The end of a turn: the conversation left valid, the result frame, the records beside the chain.
 
-use super::calls::INTERRUPTED;
+use super::perform::{INTERRUPTED, Performed};
 use super::{Call, End, Turn};
 use crate::model::CallError;
 use crate::run::Signal;
@@ -48,16 +48,19 @@ impl Verdict {
 }
 
 impl Turn<'_> {
-    /// Sends the result; whether it is an error.
+    /// Sends the result; whether it is an error. A process that is told to end says nothing, neither to the host nor in
+    /// the transcript: nobody has interrupted the turn, and it may go on elsewhere.
     pub(crate) async fn finish(mut self, end: End) -> bool {
+        if self.session.signal.get() == Some(Signal::Terminate) {
+            self.report_lost_lines().await;
+            self.note_totals();
+            return true;
+        }
         self.answer_open_calls(&end).await;
         let verdict = self.verdict(end).await;
         let is_error = verdict.is_error;
         self.report_lost_lines().await;
         self.note_totals();
-        if self.session.signal.get() == Some(Signal::Terminate) {
-            return is_error;
-        }
         self.send_result(verdict).await;
         for uuid in &self.user_uuids {
             self.session.output.lifecycle(uuid, "completed").await;
@@ -80,7 +83,7 @@ impl Turn<'_> {
                 bad_input: None,
                 was_cut_off: false,
             };
-            self.answer(&call, super::calls::Performed::error(text)).await;
+            self.answer(&call, Performed::error(text)).await;
         }
     }
 

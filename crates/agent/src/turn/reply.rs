@@ -7,6 +7,8 @@ use super::{Call, Turn};
 use crate::model::{
     CallError, CallHeaders, Finished, Reply, Request, Retries, Step, ToolDefinition, cache_control,
 };
+use crate::servers::Address;
+use crate::session::{Runner, Session};
 use crate::transcript::Body;
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -49,14 +51,37 @@ pub(crate) async fn guarded<T>(
     }
 }
 
+/// Waits for the next attempt, or gives the error back when there is none.
+pub(crate) async fn wait_to_retry(
+    session: &Session,
+    token: &CancellationToken,
+    retries: &mut Retries,
+    error: CallError,
+) -> Result<(), CallError> {
+    let Some(delay) = retries.next(&error, crate::model::random_fraction()) else {
+        return Err(error);
+    };
+    session
+        .output
+        .system(SystemEvent::ApiRetry(ApiRetry {
+            attempt: retries.attempt,
+            max_retries: retries.limit,
+            retry_delay_ms: delay.as_millis() as u64,
+            error_status: error.status(),
+            error: error.class().to_owned(),
+        }))
+        .await;
+    guarded(token, async {
+        tokio::time::sleep(delay).await;
+        Ok(())
+    })
+    .await
+}
+
 impl Turn<'_> {
     /// Asks for the next reply, shows it, and puts it into the conversation.
     pub(crate) async fn ask_model(&mut self) -> Result<Answer, CallError> {
-        let tools: Vec<ToolDefinition> = self
-            .session
-            .listed_tools()
-            .map(|tool| tool.definition.clone())
-            .collect();
+        let tools = self.session.tool_definitions();
         let mut retries = self.retries();
         let mut superseded = Vec::new();
         loop {
@@ -83,7 +108,7 @@ impl Turn<'_> {
                     self.work.transcript.rewind(before);
                     superseded.extend(attempt.superseded);
                     superseded.extend(attempt.shown.into_iter().map(|shown| shown.uuid));
-                    self.wait_to_retry(&mut retries, error).await?;
+                    wait_to_retry(self.session, &self.token, &mut retries, error).await?;
                 }
             }
         }
@@ -94,32 +119,6 @@ impl Turn<'_> {
             self.session.environment.max_retries,
             self.session.environment.first_retry_delay,
         )
-    }
-
-    /// Waits for the next attempt, or gives the error back when there is none.
-    pub(crate) async fn wait_to_retry(
-        &mut self,
-        retries: &mut Retries,
-        error: CallError,
-    ) -> Result<(), CallError> {
-        let Some(delay) = retries.next(&error, crate::model::random_fraction()) else {
-            return Err(error);
-        };
-        self.session
-            .output
-            .system(SystemEvent::ApiRetry(ApiRetry {
-                attempt: retries.attempt,
-                max_retries: retries.limit,
-                retry_delay_ms: delay.as_millis() as u64,
-                error_status: error.status(),
-                error: error.class().to_owned(),
-            }))
-            .await;
-        guarded(&self.token, async {
-            tokio::time::sleep(delay).await;
-            Ok(())
-        })
-        .await
     }
 
     /// The head and body of a call of the session as it is now.
@@ -138,6 +137,7 @@ impl Turn<'_> {
             max_tokens: self.session.max_output_tokens(),
             system: &live.system,
             tools,
+            server_tools: &[],
             conversation: &self.work.conversation,
             thinking: live.thinking,
             effort: self.session.options.effort.as_deref(),
@@ -216,9 +216,27 @@ impl Turn<'_> {
                 json!(std::mem::take(&mut attempt.superseded)),
             );
         }
+        if let Block::ToolUse { id, name, .. } = &finished.block
+            && let Some(meta) = self.server_tool_meta(id, name)
+        {
+            extra.insert("tool_use_meta".to_owned(), json!([meta]));
+        }
         self.send_assistant(message, uuid.clone(), attempt.request_id.clone(), extra)
             .await;
         attempt.shown.push(Shown { finished, uuid });
+    }
+
+    /// What a tool of an MCP server is called outside the model's view.
+    fn server_tool_meta(&self, id: &str, name: &str) -> Option<Value> {
+        match &self.session.tool(name)?.runner {
+            Runner::Server(Address { server, tool }) => Some(json!({
+                "id": id,
+                "display_name": tool,
+                "server_display_name": server,
+                "tool_name": tool,
+            })),
+            Runner::Toolbox | Runner::Web(_) => None,
+        }
     }
 
     pub(super) async fn send_assistant(

@@ -5,6 +5,31 @@ use crate::server::{Answer, Server, block, events, said};
 use serde_json::{Value, json};
 
 #[tokio::test]
+async fn a_note_of_the_host_is_a_turn_like_a_person_s() {
+    let (place, server) = (
+        Place::new(),
+        Server::start(vec![said("noted"), said("hello")]).await,
+    );
+    let mut host = start(&place, &server, &["--replay-user-messages"]);
+    let uuid = "66666666-6666-4666-8666-666666666666";
+    host.send(json!({"type":"user","uuid":uuid,"isSynthetic":true,"message":{"role":"user","content":"the file is there now"}}))
+        .await;
+    let frames = host.until_result().await;
+    assert_eq!(result(&frames)["result"], "noted");
+    assert_eq!(result(&frames)["user_message_uuids"], json!([uuid]));
+    let replay = of_type(&frames, "user").next().unwrap();
+    assert_eq!(
+        (&replay["isReplay"], &replay["isSynthetic"], &replay["uuid"]),
+        (&json!(true), &json!(true), &json!(uuid))
+    );
+    host.prompt("hi").await;
+    host.until_result().await;
+    let body = &server.asked()[1].body;
+    assert_eq!(body["messages"][0]["content"][0]["text"], "the file is there now");
+    assert_eq!(body["messages"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
 async fn a_prompt_is_answered_and_the_process_ends_with_its_input() {
     let (place, server) = (Place::new(), Server::start(vec![said("hello")]).await);
     let mut host = start(&place, &server, &[]);
@@ -20,7 +45,10 @@ async fn a_prompt_is_answered_and_the_process_ends_with_its_input() {
         (init["subtype"].as_str(), init["model"].as_str()),
         (Some("init"), Some("claude-haiku-4-5"))
     );
-    assert_eq!(init["tools"], json!(["Bash", "Read", "Write"]));
+    assert_eq!(
+        init["tools"],
+        json!(["Bash", "Read", "Write", "WebFetch", "WebSearch"])
+    );
     let result = result(&frames);
     assert_eq!(result["result"], "hello");
     assert_eq!(

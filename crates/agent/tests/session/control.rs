@@ -14,7 +14,10 @@ async fn initialize_is_answered_and_its_prompt_and_denials_count() {
     assert_eq!(answer["response"]["commands"][0]["name"], "compact");
     host.prompt("hi").await;
     let frames = host.until_result().await;
-    assert_eq!(frames[0]["tools"], json!(["Bash", "Read"]));
+    assert_eq!(
+        frames[0]["tools"],
+        json!(["Bash", "Read", "WebFetch", "WebSearch"])
+    );
     assert_eq!(server.asked()[0].body["system"][1]["text"], "Speak Latin.");
 }
 
@@ -29,9 +32,24 @@ async fn what_this_runtime_does_not_do_is_refused_by_name() {
             "hooks",
         ),
         (
-            json!({"subtype":"initialize","sdkMcpServers":["a"]}),
+            json!({"subtype":"initialize","mcpServers":{"own":{"type":"sdk"},"far":{"type":"http","url":"http://x"}}}),
             "unsupported_request",
-            "sdkMcpServers",
+            "the MCP server 'far' is of type 'http'",
+        ),
+        (
+            json!({"subtype":"initialize","sdkMcpServers":[""]}),
+            "invalid_request",
+            "not a name",
+        ),
+        (
+            json!({"subtype":"initialize","sdkMcpServers":"a"}),
+            "invalid_request",
+            "initialize",
+        ),
+        (
+            json!({"subtype":"mcp_message","server_name":"a","message":{}}),
+            "unsupported_request",
+            "mcp_message",
         ),
         (
             json!({"subtype":"levitate"}),

@@ -12,7 +12,7 @@ use crate::runtime::{INITIALIZE, Report};
 use crate::translate::Meaning;
 use domain::{EventId, SandboxState};
 use guest_protocol::{Data, Exit, OutputRecord, Payload, Stream};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use stream_json::{Answer, ControlRequest, Frame, Request, TurnResult};
 use time::OffsetDateTime;
 use wire::{ContentBlock, Event};
@@ -301,8 +301,8 @@ impl Running {
                 let asks = self.translator.asks(&asked.tool_name);
                 Some(permission::unasked(request_id, *asked, asks))
             }
-            Request::Other(body) if body.get("subtype").is_some_and(|kind| kind == "mcp_message") => {
-                self.mcp_message(request_id, &body, asks)
+            Request::McpMessage { server_name, message } => {
+                self.mcp_message(request_id, &server_name, &message, asks)
             }
             other => Some(permission::unsupported(request_id, other.subtype())),
         }
@@ -311,10 +311,11 @@ impl Running {
     fn mcp_message(
         &mut self,
         request_id: String,
-        body: &Map<String, Value>,
+        server: &str,
+        message: &Value,
         asks: Option<&mut Asks>,
     ) -> Option<Frame> {
-        match custom_tools::read(body, self.translator.toolset()) {
+        match custom_tools::read(server, message, self.translator.toolset()) {
             Asked::Reply(message) => Some(custom_tools::respond(&request_id, &message)),
             Asked::NoServer { name } => Some(permission::unsupported(
                 request_id,

@@ -94,9 +94,7 @@ pub(crate) fn initialize(
         ..Initialize::default()
     };
     if tools.is_some_and(|toolset| !toolset.custom.is_empty()) {
-        initialize
-            .extra
-            .insert("sdkMcpServers".to_owned(), [SERVER].into_iter().collect());
+        initialize.sdk_mcp_servers = Some(vec![SERVER.to_owned()]);
     }
     Frame::ControlRequest(Box::new(ControlRequest {
         request_id: INITIALIZE.to_owned(),

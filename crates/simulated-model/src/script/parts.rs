@@ -91,7 +91,8 @@ pub struct When {
     pub stream: Option<bool>,
 }
 
-/// One content block; exactly one of `text`, `repeat`, `thinking`, `redacted_thinking` and `tool_use`.
+/// One content block, or the two of a search; exactly one of `text`, `repeat`, `thinking`, `redacted_thinking`,
+/// `tool_use` and `web_search`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Step {
@@ -102,6 +103,7 @@ pub struct Step {
     pub signature: Option<String>,
     pub redacted_thinking: Option<String>,
     pub tool_use: Option<ToolUse>,
+    pub web_search: Option<WebSearch>,
     /// Characters in one delta.
     pub chunk: Option<usize>,
     /// Before the block.
@@ -127,6 +129,32 @@ pub struct ToolUse {
     pub id: Option<String>,
 }
 
+/// A search that the API does by itself, and what it found.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebSearch {
+    #[serde(default = "last_user_text")]
+    pub query: String,
+    #[serde(default)]
+    pub results: Vec<SearchResult>,
+    /// In place of results: `max_uses_exceeded`, `unavailable`, ….
+    #[serde(default)]
+    pub error: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchResult {
+    pub title: String,
+    pub url: String,
+    #[serde(default)]
+    pub page_age: Option<String>,
+}
+
+fn last_user_text() -> String {
+    "{{last_user_text}}".to_owned()
+}
+
 fn empty_object() -> Value {
     Value::Object(serde_json::Map::new())
 }
@@ -140,6 +168,7 @@ pub struct UsageOverride {
     pub cache_read_input_tokens: Option<u64>,
     pub cache_creation_5m_input_tokens: Option<u64>,
     pub cache_creation_1h_input_tokens: Option<u64>,
+    pub web_search_requests: Option<u64>,
 }
 
 /// What goes wrong. With `times`, that many requests fail and the next one gets the reply; without, all fail.

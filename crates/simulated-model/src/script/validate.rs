@@ -63,11 +63,12 @@ fn check_step(step: &Step, place: &str) -> Result<(), ScriptError> {
         step.thinking.is_some(),
         step.redacted_thinking.is_some(),
         step.tool_use.is_some(),
+        step.web_search.is_some(),
     ];
     if kinds.into_iter().filter(|given| *given).count() != 1 {
         return Err(invalid(
             place,
-            "a step has exactly one of text, repeat, thinking, redacted_thinking and tool_use",
+            "a step has exactly one of text, repeat, thinking, redacted_thinking, tool_use and web_search",
         ));
     }
     if step.signature.is_some() && step.thinking.is_none() {
@@ -82,6 +83,12 @@ fn check_step(step: &Step, place: &str) -> Result<(), ScriptError> {
     check_delay(step.delay_ms, place)?;
     for text in [&step.text, &step.thinking].into_iter().flatten() {
         check_template(text, place)?;
+    }
+    if let Some(search) = &step.web_search {
+        if search.error.is_some() && !search.results.is_empty() {
+            return Err(invalid(place, "a search has results or an error"));
+        }
+        check_template(&search.query, place)?;
     }
     let Some(tool) = &step.tool_use else { return Ok(()) };
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';

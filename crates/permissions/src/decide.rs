@@ -1,19 +1,11 @@
-//! Whether a tool call may run, must be asked about, or is refused. Pure but for looking where symbolic links lead.
-//!
-//! Order: deny rules, ask rules, mode, allow rules, what is harmless by itself, ask. A rule that cannot be
-//! understood never allows anything.
+//! The decision about one call, and what a host's answers change for the next.
 
-mod command;
-mod path;
-mod rule;
-
-pub(crate) use command::split;
-pub(crate) use path::Directories;
-pub(crate) use rule::{Rule, split_rules};
-
+use crate::command::split;
+use crate::{Directories, Rule};
 use agent_tools::Kind;
 use serde_json::Value;
 use stream_json::{PermissionRule, PermissionUpdate};
+use web_fetch::Target;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Mode {
@@ -54,7 +46,7 @@ impl Mode {
 
 /// Why, in the words of the protocol: `rule`, `mode`, `other`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Decision {
+pub enum Decision {
     Allow,
     Ask {
         reason: String,
@@ -68,21 +60,33 @@ pub(crate) enum Decision {
 
 /// The call to judge.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Call<'a> {
-    pub(crate) tool: &'a str,
-    pub(crate) kind: Kind,
-    pub(crate) input: &'a Value,
+pub struct Call<'a> {
+    pub tool: &'a str,
+    pub kind: Kind,
+    /// The MCP server whose tool it is.
+    pub server: Option<&'a str>,
+    pub input: &'a Value,
 }
 
 impl Call<'_> {
-    /// The file a file tool works on, or the directory a search starts in.
-    pub(crate) fn path(&self) -> Option<&str> {
+    /// The file a file tool works on, or the directory a search starts in. What others call a path is not known.
+    pub fn path(&self) -> Option<&str> {
+        if self.server.is_some() || self.kind == Kind::Network {
+            return None;
+        }
         ["file_path", "notebook_path", "path"]
             .iter()
             .find_map(|key| self.input.get(key)?.as_str())
     }
 
-    pub(crate) fn command(&self) -> Option<&str> {
+    /// The host that a page is fetched from.
+    pub fn domain(&self) -> Option<String> {
+        let is_fetch = self.tool == "WebFetch" && self.server.is_none();
+        let url = is_fetch.then(|| self.input.get("url")?.as_str()).flatten()?;
+        Some(Target::parse(url).ok()?.host())
+    }
+
+    pub fn command(&self) -> Option<&str> {
         (self.tool == "Bash")
             .then(|| self.input.get("command")?.as_str())
             .flatten()
@@ -90,21 +94,23 @@ impl Call<'_> {
 }
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Permissions {
-    pub(crate) mode: Mode,
-    pub(crate) deny: Vec<Rule>,
-    pub(crate) ask: Vec<Rule>,
-    pub(crate) allow: Vec<Rule>,
-    pub(crate) directories: Directories,
+pub struct Permissions {
+    pub mode: Mode,
+    pub deny: Vec<Rule>,
+    pub ask: Vec<Rule>,
+    pub allow: Vec<Rule>,
+    pub directories: Directories,
 }
 
 impl Permissions {
     /// Whether a bare deny rule takes the whole tool away.
-    pub(crate) fn removes(&self, tool: &str) -> bool {
-        self.deny.iter().any(|rule| rule.is_bare() && rule.names(tool))
+    pub fn removes(&self, tool: &str, server: Option<&str>) -> bool {
+        self.deny
+            .iter()
+            .any(|rule| rule.is_bare() && rule.names(tool, server))
     }
 
-    pub(crate) fn decide(&self, call: Call<'_>) -> Decision {
+    pub fn decide(&self, call: Call<'_>) -> Decision {
         if let Some(rule) = self
             .deny
             .iter()
@@ -146,10 +152,12 @@ impl Permissions {
         match self.mode {
             Mode::BypassPermissions => Some(Decision::Allow),
             Mode::AcceptEdits if self.is_edit_inside(call) => Some(Decision::Allow),
-            Mode::Plan if call.kind != Kind::Read && !self.harmless(call) => Some(Decision::Deny {
-                message: format!("{} cannot be used in plan mode, which only reads.", call.tool),
-                reason_type: "mode",
-            }),
+            Mode::Plan if !matches!(call.kind, Kind::Read | Kind::Network) && !self.harmless(call) => {
+                Some(Decision::Deny {
+                    message: format!("{} cannot be used in plan mode, which only reads.", call.tool),
+                    reason_type: "mode",
+                })
+            }
             _ => None,
         }
     }
@@ -164,7 +172,7 @@ impl Permissions {
                     command.edits_only_inside(&self.directories) || command.is_harmless(&self.directories)
                 })
             }),
-            Kind::Read => false,
+            Kind::Read | Kind::Network => false,
         }
     }
 
@@ -185,7 +193,7 @@ impl Permissions {
     fn harmless(&self, call: Call<'_>) -> bool {
         match call.kind {
             Kind::Read => call.path().is_none_or(|path| self.directories.contain(path)),
-            Kind::Edit => false,
+            Kind::Edit | Kind::Network => false,
             Kind::Execute => match call.command() {
                 Some(command) => split(command).is_some_and(|commands| {
                     commands
@@ -199,7 +207,7 @@ impl Permissions {
     }
 
     /// Applies what the host answered to a question, for this session.
-    pub(crate) fn update(&mut self, update: &PermissionUpdate) {
+    pub fn update(&mut self, update: &PermissionUpdate) {
         match update.kind.as_str() {
             "setMode" => {
                 if let Some(mode) = update.mode.as_deref().and_then(Mode::parse) {
@@ -228,7 +236,7 @@ impl Permissions {
     }
 
     /// What a host may offer as "always allow".
-    pub(crate) fn suggestions(&self, call: Call<'_>) -> Vec<PermissionUpdate> {
+    pub fn suggestions(&self, call: Call<'_>) -> Vec<PermissionUpdate> {
         let update = |kind: &str| PermissionUpdate {
             kind: kind.to_owned(),
             rules: None,
@@ -249,7 +257,10 @@ impl Permissions {
         }
         let rule = PermissionRule {
             tool_name: call.tool.to_owned(),
-            rule_content: call.command().or_else(|| call.path()).map(str::to_owned),
+            rule_content: match call.domain() {
+                Some(domain) => Some(format!("domain:{domain}")),
+                None => call.command().or_else(|| call.path()).map(str::to_owned),
+            },
         };
         vec![PermissionUpdate {
             rules: Some(vec![rule]),
@@ -282,12 +293,15 @@ mod tests {
     fn decide(permissions: &Permissions, tool: &str, argument: &str) -> &'static str {
         let (kind, input) = match tool {
             "Bash" => (Kind::Execute, json!({"command": argument})),
+            "WebFetch" => (Kind::Network, json!({"url": argument, "prompt": "p"})),
+            "WebSearch" => (Kind::Network, json!({"query": argument})),
             "Read" | "Grep" => (Kind::Read, json!({"file_path": argument})),
             _ => (Kind::Edit, json!({"file_path": argument})),
         };
         match permissions.decide(Call {
             tool,
             kind,
+            server: None,
             input: &input,
         }) {
             Decision::Allow => "allow",
@@ -320,6 +334,12 @@ mod tests {
             (Mode::Plan, "Write", "/w/a", "deny"),
             (Mode::Plan, "Bash", "ls", "allow"),
             (Mode::Plan, "Bash", "make", "deny"),
+            (Mode::Plan, "WebFetch", "https://a.com", "ask"),
+            (Mode::Default, "WebFetch", "https://a.com", "ask"),
+            (Mode::Default, "WebSearch", "rust", "ask"),
+            (Mode::AcceptEdits, "WebFetch", "https://a.com", "ask"),
+            (Mode::BypassPermissions, "WebSearch", "rust", "allow"),
+            (Mode::DontAsk, "WebSearch", "rust", "deny"),
             (Mode::DontAsk, "Bash", "make", "deny"),
             (Mode::DontAsk, "Bash", "ls", "allow"),
         ] {
@@ -387,9 +407,45 @@ mod tests {
     }
 
     #[test]
+    fn rules_for_pages_are_about_their_host() {
+        let rules = permissions(
+            Mode::Default,
+            &["WebFetch(domain:bad.com)", "WebFetch(domain:*.bad.com)"],
+            &[],
+            &[
+                "WebFetch(domain:good.com)",
+                "WebFetch(domain:*.docs.org)",
+                "WebFetch(https://x.com)",
+            ],
+        );
+        for (url, expected) in [
+            ("https://good.com/a", "allow"),
+            ("http://GOOD.com./a", "allow"),
+            ("https://www.good.com/", "ask"),
+            ("https://good.com.evil.net/", "ask"),
+            ("https://user@good.com/", "ask"),
+            ("https://good.com@evil.net/", "ask"),
+            ("https://a.b.docs.org/", "allow"),
+            ("https://docs.org/", "ask"),
+            ("https://evildocs.org/", "ask"),
+            ("https://x.com", "ask"),
+            ("https://bad.com/", "deny"),
+            ("https://BAD.com.:443/", "deny"),
+            ("https://a.bad.com/", "deny"),
+            ("https://notbad.com/", "ask"),
+            ("good.com", "ask"),
+        ] {
+            assert_eq!(decide(&rules, "WebFetch", url), expected, "{url}");
+        }
+        let all = permissions(Mode::Default, &["WebFetch(domain:*)"], &[], &["WebSearch"]);
+        assert_eq!(decide(&all, "WebFetch", "https://a.com"), "deny");
+        assert_eq!(decide(&all, "WebSearch", "rust"), "allow");
+    }
+
+    #[test]
     fn a_bare_deny_removes_the_tool_and_a_path_deny_covers_reading_tools() {
         let permissions = permissions(Mode::Default, &["Write", "Read(./secrets/**)"], &[], &["Read"]);
-        assert!(permissions.removes("Write") && !permissions.removes("Read"));
+        assert!(permissions.removes("Write", None) && !permissions.removes("Read", None));
         assert_eq!(decide(&permissions, "Read", "secrets/key"), "deny");
         assert_eq!(decide(&permissions, "Grep", "/w/secrets/key"), "deny");
         assert_eq!(decide(&permissions, "Read", "/anywhere"), "allow");

@@ -2,24 +2,23 @@
 //!
 //! `Bash(git diff:*)` is a prefix of words, `Bash(git *)` a pattern, `Bash(make)` exact. `Read(…)` and `Edit(…)` take
 //! a path pattern, relative to the working directory, `//absolute`, or `~/home`, and cover every tool that reads or
-//! edits.
+//! edits. `WebFetch(domain:example.com)` is about a host. `mcp__server` and `mcp__server__*` are all tools of an MCP server, `mcp__server__tool` is one of them.
 
-use super::Call;
-use super::command::Subcommand;
-use super::path::Directories;
+use crate::command::Subcommand;
+use crate::{Call, Directories};
 use agent_tools::Kind;
 use globset::{GlobBuilder, GlobMatcher};
 use std::fmt;
 use std::path::Path;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Rule {
+pub struct Rule {
     tool: String,
     specifier: Option<String>,
 }
 
 /// Splits a list at commas and blanks outside parentheses.
-pub(crate) fn split_rules(list: &str) -> Vec<String> {
+pub fn split_rules(list: &str) -> Vec<String> {
     let (mut rules, mut rule, mut depth) = (Vec::new(), String::new(), 0_usize);
     for character in list.chars() {
         match character {
@@ -39,7 +38,7 @@ pub(crate) fn split_rules(list: &str) -> Vec<String> {
 }
 
 impl Rule {
-    pub(crate) fn new(tool: &str, specifier: Option<&str>) -> Self {
+    pub fn new(tool: &str, specifier: Option<&str>) -> Self {
         let specifier = specifier.filter(|specifier| !matches!(*specifier, "" | "*"));
         Self {
             tool: tool.to_owned(),
@@ -47,7 +46,7 @@ impl Rule {
         }
     }
 
-    pub(crate) fn parse(text: &str) -> Self {
+    pub fn parse(text: &str) -> Self {
         match text.split_once('(') {
             Some((tool, rest)) => Self::new(tool, Some(rest.strip_suffix(')').unwrap_or(rest))),
             None => Self::new(text, None),
@@ -58,12 +57,28 @@ impl Rule {
         self.specifier.is_none()
     }
 
-    pub(crate) fn names(&self, tool: &str) -> bool {
-        self.tool == tool
+    /// Whether it is about this tool, which may be one of an MCP server.
+    pub(crate) fn names(&self, tool: &str, server: Option<&str>) -> bool {
+        self.tool == tool || server.is_some_and(|server| self.names_server_tool(tool, server))
+    }
+
+    /// The server is compared as a whole: a rule for server `a` says nothing of a server called `a__b`.
+    fn names_server_tool(&self, tool: &str, server: &str) -> bool {
+        let prefix = format!("mcp__{}", mcp::sanitized(server));
+        if self.tool == prefix || self.tool == "mcp__*" {
+            return true;
+        }
+        let own = |name: &'_ str| -> Option<String> {
+            Some(name.strip_prefix(&prefix)?.strip_prefix("__")?.to_owned())
+        };
+        match (own(&self.tool), own(tool)) {
+            (Some(pattern), Some(tool)) => wildcard_matches(pattern.as_bytes(), tool.as_bytes()),
+            _ => false,
+        }
     }
 
     fn covers(&self, call: Call<'_>) -> bool {
-        self.tool == call.tool
+        self.names(call.tool, call.server)
             || self.specifier.is_some()
                 && match self.tool.as_str() {
                     "Edit" => call.kind == Kind::Edit,
@@ -80,6 +95,9 @@ impl Rule {
         let Some(specifier) = &self.specifier else {
             return true;
         };
+        if call.tool == "WebFetch" {
+            return domain_matches(specifier, call);
+        }
         if let Some(command) = call.command() {
             return command_matches(specifier, command.trim())
                 || Subcommand::every_in(command)
@@ -100,6 +118,9 @@ impl Rule {
         let Some(specifier) = &self.specifier else {
             return true;
         };
+        if call.tool == "WebFetch" {
+            return domain_matches(specifier, call);
+        }
         if let Some(command) = call.command() {
             return command.trim() == specifier;
         }
@@ -126,6 +147,19 @@ impl fmt::Display for Rule {
             None => formatter.write_str(&self.tool),
         }
     }
+}
+
+/// `domain:example.com` is that host alone, `domain:*.example.com` all below it, `domain:*` all.
+fn domain_matches(specifier: &str, call: Call<'_>) -> bool {
+    let Some(pattern) = specifier.strip_prefix("domain:") else {
+        return false;
+    };
+    let pattern = pattern.trim().trim_end_matches('.').to_ascii_lowercase();
+    call.domain()
+        .is_some_and(|domain| match pattern.strip_prefix('*') {
+            Some(below) => domain.ends_with(below) && domain.len() > below.len(),
+            None => domain == pattern,
+        })
 }
 
 fn command_matches(specifier: &str, command: &str) -> bool {
@@ -208,6 +242,32 @@ mod tests {
             ["Read", "Bash(git a,b *)", "Edit"]
         );
         assert_eq!(split_rules(""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn rules_for_servers_cover_their_tools_and_no_others() {
+        for (rule, server, tool, expected) in [
+            ("mcp__calc", "calc", "mcp__calc__add", true),
+            ("mcp__calc__*", "calc", "mcp__calc__add", true),
+            ("mcp__calc__add", "calc", "mcp__calc__add", true),
+            ("mcp__calc__a*", "calc", "mcp__calc__add", true),
+            ("mcp__calc__s*", "calc", "mcp__calc__add", false),
+            ("mcp__calc__add", "calc", "mcp__calc__add_all", false),
+            ("mcp__my_calc", "my calc", "mcp__my_calc__add", true),
+            ("mcp__a", "a__b", "mcp__a__b__c", false),
+            ("mcp__a__*", "a__b", "mcp__a__b__c", false),
+            ("mcp__a__b", "a__b", "mcp__a__b__c", true),
+            ("mcp__*", "calc", "mcp__calc__add", true),
+            ("mcp__cal", "calc", "mcp__calc__add", false),
+            ("*", "calc", "mcp__calc__add", false),
+        ] {
+            assert_eq!(
+                Rule::parse(rule).names(tool, Some(server)),
+                expected,
+                "{rule} on {tool}"
+            );
+        }
+        assert!(!Rule::parse("mcp__*").names("Bash", None));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A line is either a list of simple commands whose words are plain text, or it is opaque: `split` says `None` and
 //! nothing but an explicit rule allows it. Erring on that side costs a question, never safety.
 
-use super::path::Directories;
+use crate::Directories;
 
 /// One simple command of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]

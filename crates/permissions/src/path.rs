@@ -17,7 +17,7 @@ const GUARDED: [&str; 9] = [
 
 /// The working directory and those added to it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Directories {
+pub struct Directories {
     working: PathBuf,
     /// What relative paths are taken from: where the shell is.
     base: PathBuf,
@@ -25,7 +25,7 @@ pub(crate) struct Directories {
 }
 
 impl Directories {
-    pub(crate) fn new(working: PathBuf, added: Vec<PathBuf>) -> Self {
+    pub fn new(working: PathBuf, added: Vec<PathBuf>) -> Self {
         let mut directories = Self {
             base: working.clone(),
             working,
@@ -42,11 +42,11 @@ impl Directories {
         &self.working
     }
 
-    pub(crate) fn stand_in(&mut self, base: PathBuf) {
+    pub fn stand_in(&mut self, base: PathBuf) {
         self.base = base;
     }
 
-    pub(crate) fn add<'a>(&mut self, paths: impl Iterator<Item = &'a String>) {
+    pub fn add<'a>(&mut self, paths: impl Iterator<Item = &'a String>) {
         for path in paths {
             let path = self.absolute(Path::new(path));
             if !self.added.contains(&path) {
@@ -55,7 +55,7 @@ impl Directories {
         }
     }
 
-    pub(crate) fn remove<'a>(&mut self, paths: impl Iterator<Item = &'a String>) {
+    pub fn remove<'a>(&mut self, paths: impl Iterator<Item = &'a String>) {
         for path in paths {
             let path = self.absolute(Path::new(path));
             self.added.retain(|added| *added != path);
@@ -128,8 +128,8 @@ mod tests {
 
     #[test]
     fn links_that_leave_the_directory_are_outside() {
-        let root = std::env::temp_dir().join(format!("hostler-agent-path-{}", uuid::Uuid::new_v4()));
-        let work = root.join("work");
+        let root = tempfile::tempdir().unwrap();
+        let work = root.path().join("work");
         std::fs::create_dir_all(work.join("in")).unwrap();
         std::os::unix::fs::symlink("/etc", work.join("etc")).unwrap();
         std::os::unix::fs::symlink("in", work.join("alias")).unwrap();
@@ -146,6 +146,5 @@ mod tests {
         ] {
             assert_eq!(directories.contain(path), inside, "{path}");
         }
-        std::fs::remove_dir_all(root).unwrap();
     }
 }
