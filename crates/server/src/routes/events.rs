@@ -37,8 +37,8 @@ pub(super) fn routes() -> Vec<Route> {
 async fn send(mut call: Call) -> Result<Reply, ApiError> {
     let send: Send = call.body()?;
     let id = id(&call)?;
-    let sent = call.sessions()?.send(call.workspace()?, &id, send);
-    reply::ok(&json!({"data": sent.await?}))
+    let stored = call.sessions()?.send(call.workspace()?, &id, send);
+    reply::ok(&json!({"data": stored.await?}))
 }
 
 async fn list(mut call: Call) -> Result<Reply, ApiError> {
