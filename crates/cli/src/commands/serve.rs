@@ -104,14 +104,14 @@ async fn answer(
     let serving = server.run(vec![listener], stop.clone());
     tokio::pin!(serving);
     let asked = tokio::select! {
-        served = &mut serving => return served.map_err(|error| failed("serve")(error.into())),
+        ended = &mut serving => return ended.map_err(|error| failed("serve")(error.into())),
         asked = signals.next() => asked,
     };
     running.leave_sandboxes.store(asked.now, Ordering::Release);
     stop.cancel();
     terminal.line("ending: open requests are answered first");
     tokio::select! {
-        served = &mut serving => served.map_err(|error| failed("serve")(error.into())),
+        ended = &mut serving => ended.map_err(|error| failed("serve")(error.into())),
         _ = signals.next() => Ok(()),
     }
 }
