@@ -22,6 +22,8 @@ PATIENCE = 60
 def main():
     with tempfile.TemporaryDirectory() as place:
         place = pathlib.Path(place)
+        # A server that was started as root reads it as another user.
+        place.chmod(0o755)
         sys.path.insert(0, str(site_packages(place)))
         script = place / "script.json"
         script.write_text(json.dumps(SCRIPT))

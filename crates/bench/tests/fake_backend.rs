@@ -78,14 +78,6 @@ impl Backend for Fake {
         })
     }
 
-    async fn attach(&self, id: &SandboxId) -> Result<Created, Error> {
-        Err(Error::NotFound { id: id.clone() })
-    }
-
-    async fn survivors(&self) -> Result<Vec<SandboxId>, Error> {
-        Ok(Vec::new())
-    }
-
     async fn observe(&self, _: &SandboxId) -> Result<Observation, Error> {
         Ok(Observation::default())
     }
@@ -110,6 +102,14 @@ impl Backend for Fake {
     async fn remove_files(&self, id: &SandboxId) -> Result<(), Error> {
         self.files.lock().unwrap().remove(id);
         Ok(())
+    }
+
+    async fn attach(&self, id: &SandboxId) -> Result<Created, Error> {
+        Err(Error::NotFound { id: id.clone() })
+    }
+
+    async fn survivors(&self) -> Result<Vec<SandboxId>, Error> {
+        Ok(Vec::new())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The role that people call: arguments, logs, and the runtime that everything asynchronous runs on.
 
 use crate::benches;
+use crate::service;
 use crate::stack::ThisProcess;
 use clap::{Parser, Subcommand};
 use cli::{Environment, Signals, Terminal};
@@ -37,6 +38,11 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
         }
     };
     start_log();
+    if let Program::Command(cli::Command::Serve(arguments)) = &arguments.program
+        && let Err(error) = service::prepare(arguments)
+    {
+        return fail(&format!("{error:#}"));
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start threads: {error}")),

@@ -8,6 +8,7 @@ mod command_line;
 mod ledger;
 mod network;
 mod roles;
+mod service;
 mod stack;
 
 use std::ffi::{OsStr, OsString};
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
     }
     match arguments.get(1).and_then(|first| first.to_str()) {
         Some("guest") => roles::guest(),
-        Some("jailer") => roles::jailer(),
+        Some("jailer") => roles::jailer(&arguments.split_off(2)),
         Some("agent") => agent::main(arguments.split_off(1)),
         _ => command_line::run(arguments),
     }

@@ -1,6 +1,12 @@
 //! The programs that hostler plays, each in one function: how it begins, and what its end means.
 
-use std::path::PathBuf;
+use image::HostImage;
+use jailer::service::{self, Service};
+use jailer::{JailerError, supervisor};
+use std::error::Error as _;
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The agent's user and place inside every sandbox.
@@ -8,6 +14,11 @@ const AGENT: u32 = 1000;
 const AGENT_HOME: &str = "/home/agent";
 const WORKSPACE: &str = "/workspace";
 const CHANGES: &str = "/.hostler/changes";
+
+/// How a jailer ends: another one would not do better, or it would; or it was called wrongly.
+const CANNOT: u8 = supervisor::CANNOT.cast_unsigned() as u8;
+const AGAIN: u8 = 70;
+const USAGE: u8 = 2;
 
 /// Process 1 of a sandbox: first the jailer's shell, which isolates, then the guest, which serves.
 pub(crate) fn guest() -> ExitCode {
@@ -30,14 +41,79 @@ pub(crate) fn guest() -> ExitCode {
     }
 }
 
-/// The privileged program.
-#[expect(clippy::print_stderr, reason = "the jailer has no log but its standard error")]
-pub(crate) fn jailer() -> ExitCode {
-    match jailer::main() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("hostler jailer: {error}");
-            ExitCode::FAILURE
+/// The privileged program: without arguments, the child of one client; with a data directory, a service.
+pub(crate) fn jailer(arguments: &[OsString]) -> ExitCode {
+    if arguments.is_empty() {
+        return ended(jailer::main());
+    }
+    match JailerArguments::parse(arguments) {
+        Ok(arguments) if arguments.supervised => match supervisor::run(&arguments.service) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error),
+        },
+        Ok(arguments) => ended(service::run(&arguments.service, build_image)),
+        Err(reason) => {
+            failed(&reason);
+            ExitCode::from(USAGE)
         }
     }
+}
+
+/// `--data DIR [--user UID:GID] [--supervise]`
+struct JailerArguments {
+    service: Service,
+    /// By a parent of its own, in the background.
+    supervised: bool,
+}
+
+impl JailerArguments {
+    fn parse(arguments: &[OsString]) -> Result<Self, String> {
+        let (mut data, mut user, mut supervised) = (None, None, false);
+        let mut words = arguments.iter();
+        while let Some(word) = words.next() {
+            let mut value = || {
+                words
+                    .next()
+                    .ok_or_else(|| format!("{} needs a value", word.display()))
+            };
+            match word.to_str() {
+                Some("--data") => data = Some(PathBuf::from(value()?)),
+                Some("--user") => user = Some(value()?.to_string_lossy().parse()?),
+                Some("--supervise") => supervised = true,
+                _ => return Err(format!("{} is not an argument of the jailer", word.display())),
+            }
+        }
+        let data = data.ok_or("--data DIR is missing")?;
+        if !data.is_absolute() {
+            return Err("the data directory must be an absolute path".to_owned());
+        }
+        Ok(Self {
+            service: Service { data, user },
+            supervised,
+        })
+    }
+}
+
+/// The image of this very program, whatever is installed under its name by now.
+fn build_image(directory: &Path) -> Result<String, String> {
+    HostImage::ensure_in(directory, Path::new("/proc/self/exe")).map_err(|error| match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    })
+}
+
+fn ended(result: Result<(), JailerError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            failed(&error);
+            ExitCode::from(if error.is_final() { CANNOT } else { AGAIN })
+        }
+    }
+}
+
+/// Standard error may be a terminal that is gone.
+fn failed(error: &dyn std::fmt::Display) -> ExitCode {
+    writeln!(std::io::stderr(), "hostler jailer: {error}").ok();
+    ExitCode::FAILURE
 }

@@ -6,7 +6,7 @@ use crate::ledger::{Observer, StoreLedger};
 use crate::network::{HostNetwork, ModelApi};
 use async_trait::async_trait;
 use cli::{Running, Services, StartError, StartOptions, Upstream};
-use control::{Control, Parts, Settings};
+use control::{Control, Lifetime, Parts, Settings};
 use domain::Limits;
 use egress::Egress;
 use futures_util::FutureExt as _;
@@ -45,8 +45,12 @@ impl Services for ThisProcess {
             disks: pool,
             limits: Limits::default(),
         };
+        let lifetime = options.lifetime;
         // The jailer looks at the machine while the database opens.
-        let backend = tokio::task::spawn_blocking(move || LinuxBackend::start(&backend_options));
+        let backend = tokio::task::spawn_blocking(move || match lifetime {
+            Lifetime::Host => LinuxBackend::start(&backend_options),
+            Lifetime::Session => LinuxBackend::connect(&backend_options).map(|(backend, _)| backend),
+        });
         let (store, backend) = tokio::join!(Store::open(instance), backend);
         let store = store?;
         let backend = backend.map_err(|error| part("sandbox backend", &error))?;
@@ -104,14 +108,22 @@ struct Ending {
 impl Ending {
     /// What has to stay stays in the data directory.
     async fn run(self) {
-        if self.leave.load(Ordering::Acquire) {
+        let leave = self.leave.load(Ordering::Acquire);
+        if leave {
             self.control.leave(SHUTDOWN).await;
         } else {
             self.control.shutdown(SHUTDOWN).await;
         }
         drop(self.control);
         let backend = self.backend;
-        if tokio::task::spawn_blocking(move || backend.stop()).await.is_err() {
+        let ended = tokio::task::spawn_blocking(move || {
+            if leave {
+                backend.leave();
+            } else {
+                backend.stop();
+            }
+        });
+        if ended.await.is_err() {
             tracing::error!("the jailer was not stopped");
         }
         if let Some(simulated) = self.simulated {

@@ -122,17 +122,25 @@ impl HostImage {
     /// The caller holds the lock of the data directory.
     pub fn ensure(data: &Path, program: &Path) -> Result<Self, ImageError> {
         let directory = data.join("images/host");
+        make_directories(&directory)?;
+        let key = Self::ensure_in(&directory, program)?;
+        remove_others(&directory, &key);
+        Ok(Self {
+            root: directory.join(key),
+        })
+    }
+
+    /// Finds the image in a directory that is the caller's alone, or builds it there. Answers its name; others stay.
+    pub fn ensure_in(directory: &Path, program: &Path) -> Result<String, ImageError> {
         let key = key(program)?;
         let root = directory.join(&key);
         if !root.is_dir() {
-            make_directories(&directory)?;
             let unfinished = directory.join(format!("{key}.unfinished"));
             tree::remove(&unfinished).map_err(at(&unfinished))?;
             build(&unfinished, program)?;
             fs::rename(&unfinished, &root).map_err(at(&root))?;
         }
-        remove_others(&directory, &key);
-        Ok(Self { root })
+        Ok(key)
     }
 }
 

@@ -2,14 +2,18 @@
 //! and a shell. One JSON value a message, at most [`MAX_MESSAGE_BYTES`] and [`MAX_DESCRIPTORS`].
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, recvmsg, sendmsg, socket_with,
+    socketpair,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::path::Path;
+use std::time::Duration;
 
 /// The longest message.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 10;
@@ -49,6 +53,19 @@ pub fn pair() -> std::io::Result<(OwnedFd, OwnedFd)> {
         SocketFlags::CLOEXEC,
         None,
     )?)
+}
+
+/// Connects to a jailer that listens at a path.
+pub fn connect(path: &Path) -> std::io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
+/// How long [`receive`] waits from now on; for ever if nothing is said.
+pub fn set_patience(socket: impl AsFd, patience: Option<Duration>) -> std::io::Result<()> {
+    Ok(sockopt::set_socket_timeout(socket, Timeout::Recv, patience)?)
 }
 
 /// Sends one message; waits while the other side's buffer is full.

@@ -1,19 +1,22 @@
-//! Making a sandbox of a shell: each step and its undo.
+//! Making a sandbox of a shell: each step and its undo. The last one, [`Workshop::commit`], is what a jailer that is
+//! killed before it undoes at its next start, and after it goes on with.
 
-use crate::channel;
-use crate::disk;
+use crate::adopt;
+use crate::disk::{self, inherit};
 use crate::error::{During as _, StepError};
 use crate::identity;
 use crate::machine::Machine;
 use crate::mounts::{self, Attributes};
 use crate::plan::{self, ClaimStep, EnterStep};
 use crate::protocol::{Spec, Workspace};
+use crate::record::{Record, Stage};
 use crate::shell::{Order, Part, Parts};
 use crate::shells::{SOCKET, Shell};
-use crate::sys;
+use crate::sys::{self, Child};
 use crate::workshop::Workshop;
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::process::{Signal, set_parent_process_death_signal};
 use std::path::PathBuf;
 
 /// What a shell is to become.
@@ -31,25 +34,24 @@ impl Purpose {
         }
     }
 
-    fn steps(&self, workshop: &Workshop) -> Vec<ClaimStep> {
+    fn steps(&self, machine: &Machine, stays: bool) -> Vec<ClaimStep> {
         match self {
-            Self::Sandbox(spec) => plan::claim(&workshop.machine, spec),
+            Self::Sandbox(spec) => plan::claim(machine, spec, stays),
             Self::Reader { .. } => plan::claim_reader(),
         }
     }
 
-    fn enter_steps(&self, machine: &Machine) -> Vec<EnterStep> {
+    fn enter_steps(&self, machine: &Machine, stays: bool) -> Vec<EnterStep> {
         match self {
-            Self::Sandbox(spec) => plan::enter(
-                machine,
-                spec,
-                spec.workspace.as_ref().map_or_else(Vec::new, masked),
-            ),
+            Self::Sandbox(spec) => {
+                let masked = spec.workspace.as_ref().map_or_else(Vec::new, masked);
+                plan::enter(machine, spec, (masked, stays))
+            }
             Self::Reader { .. } => plan::enter_reader(),
         }
     }
 
-    fn spec(&self) -> Result<&Spec, StepError> {
+    pub fn spec(&self) -> Result<&Spec, StepError> {
         match self {
             Self::Sandbox(spec) => Ok(spec),
             Self::Reader { .. } => Err(std::io::Error::from(std::io::ErrorKind::InvalidInput))
@@ -63,7 +65,7 @@ impl Purpose {
 pub struct Claim {
     pub purpose: Purpose,
     pub shell: Shell,
-    /// It has its directory.
+    /// Its directory has its name.
     named: bool,
     parts: Parts,
     done: Vec<ClaimStep>,
@@ -73,12 +75,40 @@ impl Claim {
     pub fn id(&self) -> &str {
         self.purpose.id()
     }
+
+    pub fn is_reader(&self) -> bool {
+        matches!(self.purpose, Purpose::Reader { .. })
+    }
+
+    /// The name that its directory has now.
+    fn directory(&self) -> &str {
+        if self.named { self.id() } else { &self.shell.name }
+    }
+
+    /// A sandbox that another jailer made.
+    pub fn adopted(record: Record, child: Child, machine: &Machine) -> Self {
+        let shell = Shell::adopted(&record, child, machine);
+        let spec = Spec {
+            id: record.id,
+            limits: record.limits,
+            workspace: None,
+            egress_ports: record.egress_ports,
+            files_from: None,
+        };
+        Self {
+            done: plan::claim(machine, &spec, true),
+            purpose: Purpose::Sandbox(spec),
+            shell,
+            named: true,
+            parts: Parts::new(),
+        }
+    }
 }
 
 impl Workshop {
     /// Starts to make a sandbox of a shell that is ready; the shell says on its channel when it has become one.
     pub fn claim(&mut self, shell: Shell, purpose: Purpose) -> Result<Claim, StepError> {
-        let steps = purpose.steps(self);
+        let steps = purpose.steps(&self.machine, self.records.is_some());
         let mut claim = Claim {
             purpose,
             shell,
@@ -99,7 +129,12 @@ impl Workshop {
 
     fn claim_step(&mut self, step: ClaimStep, claim: &mut Claim) -> Result<(), StepError> {
         match step {
-            ClaimStep::Directory => self.name_directory(claim),
+            ClaimStep::FreeName if disk::has_entry(&self.sandboxes, claim.id()) => {
+                Err(std::io::Error::from(std::io::ErrorKind::AlreadyExists))
+                    .during("make directory", || claim.id().to_owned())
+            }
+            ClaimStep::FreeName => Ok(()),
+            ClaimStep::Record => self.write_down(claim),
             ClaimStep::SetLimits => {
                 let limits = claim.purpose.spec()?.limits;
                 if limits == claim.shell.limits {
@@ -109,9 +144,14 @@ impl Workshop {
                 }
             }
             ClaimStep::Disk => {
-                let bytes = claim.purpose.spec()?.limits.disk_bytes;
+                let spec = claim.purpose.spec()?;
                 let directory = required(claim.shell.directory.as_ref(), "directory")?;
-                let mount = self.disks.take(&self.rooms, directory, bytes)?;
+                let mount = if let Some(old) = &spec.files_from {
+                    inherit::take(&self.sandboxes, old, directory)?;
+                    self.disks.open_again(&self.rooms, directory)?
+                } else {
+                    self.disks.take(&self.rooms, directory, spec.limits.disk_bytes)?
+                };
                 map_owners(&mount, &claim.shell, "disk")?;
                 claim.parts.insert(Part::Disk, mount);
                 Ok(())
@@ -137,22 +177,60 @@ impl Workshop {
             }
             ClaimStep::Workspace => self.workspace(claim),
             ClaimStep::Changes => self.changes(claim),
-            ClaimStep::EnterSandbox => enter(claim, &self.machine),
+            ClaimStep::EnterSandbox => {
+                let steps = claim.purpose.enter_steps(&self.machine, self.records.is_some());
+                enter(claim, steps)
+            }
         }
     }
 
-    fn name_directory(&self, claim: &mut Claim) -> Result<(), StepError> {
-        let (directory, id) = (&self.sandboxes, claim.purpose.id());
-        rustix::fs::renameat_with(
-            directory,
-            &claim.shell.name,
-            directory,
-            id,
-            RenameFlags::NOREPLACE,
-        )
-        .during("make directory", || id.to_owned())?;
+    fn write_down(&self, claim: &Claim) -> Result<(), StepError> {
+        let records = required(self.records.as_ref(), "records")?;
+        let (spec, shell) = (claim.purpose.spec()?, &claim.shell);
+        let record = Record {
+            id: spec.id.clone(),
+            boot: records.boot.clone(),
+            identity: self.machine.identity,
+            pid: shell.pid(),
+            started: required(adopt::start_of(shell.pid()), "process")?,
+            name: shell.name.clone(),
+            range: shell.range.map(|range| range.number),
+            limits: spec.limits,
+            egress_ports: spec.egress_ports.clone(),
+        };
+        records.begin(&record)
+    }
+
+    /// The shell has become the sandbox: from here on it is one, whoever is killed. Its directory gets its name.
+    pub fn commit(&self, claim: &mut Claim) -> Result<(), StepError> {
+        let id = claim.id().to_owned();
+        if let (Some(records), false) = (&self.records, claim.is_reader()) {
+            records.go(&id, Stage::Building, Stage::Running)?;
+        }
+        let (directory, flags) = (&self.sandboxes, RenameFlags::NOREPLACE);
+        rustix::fs::renameat_with(directory, &claim.shell.name, directory, &id, flags)
+            .during("name directory", || id)?;
         claim.named = true;
-        Ok(())
+        claim.shell.channel = None;
+        claim.shell.user_namespace = None;
+        match claim
+            .purpose
+            .spec()
+            .ok()
+            .and_then(|spec| spec.files_from.as_ref())
+        {
+            Some(old) => inherit::settle(&self.sandboxes, old),
+            None => Ok(()),
+        }
+    }
+
+    /// From here on the sandbox is on its way out, whoever is killed.
+    pub fn begin_end(&self, claim: &Claim) {
+        if let (Some(records), false) = (&self.records, claim.is_reader()) {
+            // Where this fails, a jailer that comes after this one goes on with what is left, and is told again to end it.
+            records.go(claim.id(), Stage::Running, Stage::Ending).ok();
+        }
+        self.kill(&claim.shell);
     }
 
     /// Opened where the host's mounts are, so that mounts of it can be copied there.
@@ -177,6 +255,10 @@ impl Workshop {
             )
             .during("open workspace", || path.clone())?;
             let status = rustix::fs::fstat(&directory).during("read workspace", || path.clone())?;
+            if self.user.is_some_and(|user| !user.owns(status.st_uid)) {
+                return Err(std::io::Error::from(std::io::ErrorKind::PermissionDenied))
+                    .during("open workspace", || format!("{path} is not the server's own"));
+            }
             Ok((mounts::copy(&directory, "")?, status))
         })?;
         mounts::add_attributes(
@@ -185,20 +267,26 @@ impl Workshop {
         )?;
         if let Some(own) = &claim.shell.user_namespace {
             let base = claim.shell.base();
-            if (status.st_uid, status.st_gid) == (disk::AGENT, disk::AGENT) {
+            if (status.st_uid, status.st_gid) == (disk::AGENT, disk::AGENT) && self.user.is_none() {
                 mounts::map_ids(&lower, own, &path)?;
             } else {
-                let users = identity::workspace_map(status.st_uid, base);
-                let groups = identity::workspace_map(status.st_gid, base);
+                // A server's own directory may hold files of others, root's among them: they are nobody's inside.
+                let map = |owner| match self.user {
+                    Some(_) => identity::owner_map(owner, base),
+                    None => identity::workspace_map(owner, base),
+                };
+                let (users, groups) = (map(status.st_uid), map(status.st_gid));
                 let holder = identity::namespace_for_map(&users, &groups)?;
                 mounts::map_ids(&lower, &holder.namespace, &path)?;
                 self.holders.push(holder);
             }
         }
-        let disk = required(claim.parts.get(&Part::Disk), "disk")?;
-        let mode = Mode::from_raw_mode(status.st_mode & 0o777 | 0o700);
-        rustix::fs::chmodat(disk, "workspace/upper", mode, AtFlags::empty())
-            .during("set mode", || "workspace".to_owned())?;
+        if claim.purpose.spec()?.files_from.is_none() {
+            let disk = required(claim.parts.get(&Part::Disk), "disk")?;
+            let mode = Mode::from_raw_mode(status.st_mode & 0o777 | 0o700);
+            rustix::fs::chmodat(disk, "workspace/upper", mode, AtFlags::empty())
+                .during("set mode", || "workspace".to_owned())?;
+        }
         claim.parts.insert(Part::Workspace, lower);
         Ok(())
     }
@@ -223,38 +311,53 @@ impl Workshop {
     /// Ends a sandbox: every process, then everything of it but its files. What failed is returned.
     pub fn unclaim(&mut self, mut claim: Claim) -> Vec<StepError> {
         let mut failed = Vec::new();
+        let directory = claim.directory().to_owned();
+        let (id, is_reader) = (claim.id().to_owned(), claim.is_reader());
+        let was_recorded = claim.done.contains(&ClaimStep::Record);
         while let Some(step) = claim.done.pop() {
-            failed.extend(self.undo_claim_step(step, claim.purpose.id()).err());
+            failed.extend(self.undo_claim_step(step, &directory).err());
         }
-        let reader = matches!(claim.purpose, Purpose::Reader { .. });
-        let id = claim.purpose.id().to_owned();
         failed.extend(self.end_shell(claim.shell));
-        if reader {
-            failed.extend(self.remove_files(&id).err());
+        if is_reader {
+            failed.extend(self.remove_files(&directory).err());
+        }
+        // Where something stays, the record does too, and the next start does it.
+        if let Some(records) = self
+            .records
+            .as_ref()
+            .filter(|_| was_recorded && failed.is_empty())
+        {
+            records.remove(&id);
         }
         failed
     }
 
-    /// Ends a sandbox that never came to be; it has no files worth keeping.
+    /// Ends a sandbox that never came to be, or that nobody was told of. Its files go; those of another one go back.
     pub fn discard(&mut self, claim: Claim) -> Vec<StepError> {
-        let (id, named) = (claim.id().to_owned(), claim.named);
+        let directory = claim.directory().to_owned();
         let mut failed = self.unclaim(claim);
-        if named {
-            failed.extend(self.remove_files(&id).err());
-        }
+        failed.extend(self.discard_files(&directory).err());
         failed
     }
 
-    fn undo_claim_step(&self, step: ClaimStep, id: &str) -> Result<(), StepError> {
+    pub fn discard_files(&self, directory: &str) -> Result<(), StepError> {
+        inherit::give_back(&self.sandboxes, directory)?;
+        self.remove_files(directory)
+    }
+
+    fn undo_claim_step(&self, step: ClaimStep, directory: &str) -> Result<(), StepError> {
         match step {
-            ClaimStep::Directory => {
-                match rustix::fs::unlinkat(&self.sandboxes, format!("{id}/{SOCKET}"), AtFlags::empty()) {
+            ClaimStep::FreeName => {
+                let socket = format!("{directory}/{SOCKET}");
+                match rustix::fs::unlinkat(&self.sandboxes, socket, AtFlags::empty()) {
                     Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-                    Err(errno) => Err(errno).during("remove socket", || id.to_owned()),
+                    Err(errno) => Err(errno).during("remove socket", || directory.to_owned()),
                 }
             }
-            // Limits go with the group, layers with their descriptors, and files stay until they are removed.
-            ClaimStep::SetLimits
+            // The record goes last, limits go with the group, layers with their descriptors, and files stay until they
+            // are removed.
+            ClaimStep::Record
+            | ClaimStep::SetLimits
             | ClaimStep::Disk
             | ClaimStep::Image
             | ClaimStep::Usr
@@ -264,23 +367,23 @@ impl Workshop {
         }
     }
 
-    /// Removes the files of a sandbox in a child of its own, for that may take long. Its status says whether it did.
-    pub fn start_removal(&self, id: &str) -> Result<sys::Child, StepError> {
-        match sys::clone3(0, None).during("start removal", || id.to_owned())? {
-            Some(child) => Ok(child),
-            None => sys::exit_now(i32::from(self.remove_files(id).is_err())),
-        }
+    /// Removes the files of a sandbox in a child of its own, for that may take long. Its status says whether it did. It
+    /// holds what the jailer holds, and so ends with it.
+    pub fn start_removal(&self, id: &str) -> Result<Child, StepError> {
+        let jailer = rustix::process::getpid();
+        let child = sys::clone3(0, None).during("start removal", || id.to_owned())?;
+        let Some(child) = child else {
+            let tied = set_parent_process_death_signal(Some(Signal::KILL));
+            let is_late = rustix::process::getppid() != Some(jailer);
+            let failed = tied.is_err() || is_late || self.remove_files(id).is_err();
+            sys::exit_now(i32::from(failed));
+        };
+        Ok(child)
     }
 
-    /// Removes the files of a sandbox. Nothing there is fine.
-    pub fn remove_files(&self, id: &str) -> Result<(), StepError> {
-        let path = self.sandboxes_path.join(id);
-        self.rooms.outside(|| match std::fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).during("remove files", || path.display().to_string())
-            }
-            _ => Ok(()),
-        })
+    /// Removes the directory of a sandbox or shell. Nothing there is fine.
+    pub fn remove_files(&self, directory: &str) -> Result<(), StepError> {
+        disk::remove_tree(&self.sandboxes, directory)
     }
 
     pub fn socket_path(&self, id: &str) -> PathBuf {
@@ -312,8 +415,7 @@ fn masked(workspace: &Workspace) -> Vec<String> {
         .collect()
 }
 
-fn enter(claim: &mut Claim, machine: &Machine) -> Result<(), StepError> {
-    let steps = claim.purpose.enter_steps(machine);
+fn enter(claim: &mut Claim, steps: Vec<EnterStep>) -> Result<(), StepError> {
     let mut parts = std::mem::take(&mut claim.parts);
     parts.extend(std::mem::take(&mut claim.shell.parts));
     let order = Order::Enter {
@@ -321,7 +423,5 @@ fn enter(claim: &mut Claim, machine: &Machine) -> Result<(), StepError> {
         parts: parts.keys().copied().collect(),
     };
     let descriptors: Vec<_> = parts.values().map(OwnedFd::as_fd).collect();
-    channel::send(&claim.shell.channel, &order, &descriptors)
-        .map_err(std::io::Error::other)
-        .during("enter sandbox", || claim.shell.name.clone())
+    claim.shell.send(&order, &descriptors)
 }

@@ -8,8 +8,13 @@
 //! DATA/disks/<bytes>.template        an empty file system of that size
 //! DATA/disks/<number>.spare          a copy, mounted by the jailer and waiting
 //! DATA/sandboxes/<id>/disk           a sandbox's: an image file or a directory
+//! DATA/sandboxes/<id>/from           a link that names the sandbox whose disk it was
 //! ```
+//!
+//! An image in use is locked by the loop device that uses it, so that none is mounted twice.
 
+mod check;
+pub mod inherit;
 mod loop_device;
 
 use crate::error::{During as _, StepError};
@@ -17,10 +22,11 @@ use crate::machine::{DiskMeans, Identity};
 use crate::mounts::{self, Attributes};
 use crate::rooms::Rooms;
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock};
 use rustix::process::{Gid, Uid};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 pub use loop_device::{LoopDevices, can_format};
 
@@ -73,7 +79,8 @@ pub struct Disks {
     devices: Option<LoopDevices>,
     /// `DATA/disks`.
     directory: OwnedFd,
-    path: PathBuf,
+    /// Nobody else may look into disks that are directories.
+    private: bool,
     spares: VecDeque<Spare>,
     next: u64,
 }
@@ -82,23 +89,23 @@ impl Disks {
     pub fn new(
         (means, identity): (DiskMeans, Identity),
         devices: Option<LoopDevices>,
-        data: &OwnedFd,
-        path: &Path,
-    ) -> Result<Self, StepError> {
-        let directory = directory(data, "disks")?;
-        Ok(Self {
+        directory: OwnedFd,
+        private: bool,
+    ) -> Self {
+        Self {
             means,
             identity,
             devices,
             directory,
-            path: path.join("disks"),
+            private,
             spares: VecDeque::new(),
             next: 0,
-        })
+        }
     }
 
-    pub fn spares(&self) -> usize {
-        self.spares.len()
+    /// How many of this size wait.
+    pub fn spares(&self, bytes: u64) -> usize {
+        self.spares.iter().filter(|spare| spare.bytes == bytes).count()
     }
 
     /// Makes one disk ahead of demand. Directories cost nothing, so they are not.
@@ -128,7 +135,7 @@ impl Disks {
         let file = rustix::fs::openat(directory, &unfinished, flags, Mode::from_raw_mode(0o600))
             .during("make template", || unfinished.clone())?;
         rustix::fs::ftruncate(&file, bytes).during("size template", || bytes.to_string())?;
-        rooms.outside(|| loop_device::format(&self.path.join(&unfinished)))?;
+        rooms.outside(|| loop_device::format(&path_of(&file)))?;
         lay_out(&mount_image(devices, &file)?, self.identity)?;
         rustix::fs::fsync(&file).during("write template", || unfinished.clone())?;
         rustix::fs::renameat(directory, &unfinished, directory, &name)
@@ -139,7 +146,8 @@ impl Disks {
     /// A disk for the sandbox whose directory this is; it stays there until it is removed.
     pub fn take(&mut self, rooms: &Rooms, sandbox: &OwnedFd, bytes: u64) -> Result<OwnedFd, StepError> {
         if self.means == DiskMeans::Directory {
-            return make_directory(rooms, sandbox, self.identity);
+            let mode = Mode::from_raw_mode(if self.private { 0o700 } else { 0o755 });
+            return make_directory(rooms, sandbox, (self.identity, mode));
         }
         if self.spares.iter().all(|spare| spare.bytes != bytes) {
             self.make_spare(rooms, bytes)?;
@@ -155,7 +163,7 @@ impl Disks {
         Ok(spare.mount)
     }
 
-    /// The disk of a sandbox that is gone, without anything that would change it.
+    /// The disk of a sandbox that is gone, as it is, but for what a power cut broke.
     pub fn open(&self, rooms: &Rooms, sandbox: &OwnedFd) -> Result<OwnedFd, StepError> {
         let found = rustix::fs::statat(sandbox, NAME, AtFlags::SYMLINK_NOFOLLOW)
             .during("find disk", || NAME.to_owned())?;
@@ -175,7 +183,24 @@ impl Disks {
             Mode::empty(),
         )
         .during("open disk", || NAME.to_owned())?;
+        lock(&file)?;
+        check::repair(rooms, &file)?;
         mount_image(devices, &file)
+    }
+
+    /// The disk of a sandbox that is gone, for another one to go on with.
+    pub fn open_again(&self, rooms: &Rooms, sandbox: &OwnedFd) -> Result<OwnedFd, StepError> {
+        let disk = self.open(rooms, sandbox)?;
+        inherit::renew_work(&disk, self.identity)?;
+        Ok(disk)
+    }
+
+    /// Removes spares of other sizes than is wanted.
+    pub fn keep_spares_of(&mut self, bytes: u64) {
+        let (keep, drop) = self.spares.drain(..).partition(|spare| spare.bytes == bytes);
+        self.spares = drop;
+        self.drop_spares();
+        self.spares = keep;
     }
 
     /// Spares of an instance that is gone.
@@ -211,6 +236,7 @@ fn make_image(
         .during("make disk", || name.to_owned())?;
     let made = loop_device::copy_sparse(template, &file, bytes)
         .during("copy disk", || name.to_owned())
+        .and_then(|()| lock(&file))
         .and_then(|()| mount_image(devices, &file));
     if made.is_err() {
         rustix::fs::unlinkat(directory, name, AtFlags::empty()).ok();
@@ -234,8 +260,33 @@ fn mount_image(devices: &LoopDevices, file: &OwnedFd) -> Result<OwnedFd, StepErr
     )
 }
 
-fn make_directory(rooms: &Rooms, sandbox: &OwnedFd, identity: Identity) -> Result<OwnedFd, StepError> {
-    rustix::fs::mkdirat(sandbox, NAME, Mode::from_raw_mode(0o755)).during("make disk", || NAME.to_owned())?;
+/// How long the last user of an image may take to let go of it.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Held by whoever has the file open, which a loop device does as long as it is in use.
+fn lock(file: &OwnedFd) -> Result<(), StepError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(PAUSE),
+            locked => return locked.during("lock disk", || "it is still in use".to_owned()),
+        }
+    }
+}
+
+/// A path that means this file and no other, also for a child that runs another program.
+fn path_of(file: &OwnedFd) -> PathBuf {
+    let own = rustix::process::getpid().as_raw_nonzero();
+    format!("/proc/{own}/fd/{}", crate::sys::number_of(file)).into()
+}
+
+fn make_directory(
+    rooms: &Rooms,
+    sandbox: &OwnedFd,
+    (identity, mode): (Identity, Mode),
+) -> Result<OwnedFd, StepError> {
+    rustix::fs::mkdirat(sandbox, NAME, mode).during("make disk", || NAME.to_owned())?;
     let disk = rooms.outside(|| mounts::copy(sandbox, NAME))?;
     lay_out(&disk, identity)?;
     Ok(disk)
@@ -257,6 +308,23 @@ pub fn is_there(sandboxes: &OwnedFd, id: &str) -> bool {
     };
     // An image has its name when it is whole; below one there is nothing to be missing.
     !is_missing(NAME) && !is_missing(&format!("{NAME}/workspace/upper"))
+}
+
+/// Whether a directory has an entry of this name, whatever it is.
+pub fn has_entry(directory: &OwnedFd, name: &str) -> bool {
+    rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+}
+
+/// Removes a directory with all that is in it. Nothing there is fine. Follows no link: the parent is given by its
+/// descriptor, and the standard library looks at each name once.
+pub fn remove_tree(parent: &OwnedFd, name: &str) -> Result<(), StepError> {
+    let path = format!("/proc/self/fd/{}/{name}", crate::sys::number_of(parent));
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).during("remove files", || name.to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes the directories of a new disk.
@@ -285,6 +353,25 @@ pub fn directory(data: &OwnedFd, name: &str) -> Result<OwnedFd, StepError> {
         Mode::empty(),
     )
     .during("open directory", || name.to_owned())
+}
+
+/// The same, refused where somebody else could have put there what is in it. With a group that may pass through it.
+pub fn trusted_directory(data: &OwnedFd, name: &str, passing: Option<u32>) -> Result<OwnedFd, StepError> {
+    let opened = directory(data, name)?;
+    let found = rustix::fs::fstat(&opened).during("read directory", || name.to_owned())?;
+    let own = rustix::process::geteuid().as_raw();
+    if found.st_uid != own || found.st_mode & 0o022 != 0 {
+        return Err(std::io::Error::from(std::io::ErrorKind::PermissionDenied))
+            .during("trust directory", || {
+                format!("{name} must belong to user {own} alone")
+            });
+    }
+    if let Some(group) = passing {
+        rustix::fs::fchown(&opened, None, Some(Gid::from_raw(group)))
+            .and_then(|()| rustix::fs::fchmod(&opened, Mode::from_raw_mode(0o710)))
+            .during("open directory to the server", || name.to_owned())?;
+    }
+    Ok(opened)
 }
 
 /// The data directory's own handle.

@@ -3,12 +3,15 @@
 use crate::error::{During as _, StepError};
 use crate::machine::Identity;
 use crate::{disk, sys};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::{Gid, Pid, Uid, WaitId, WaitIdOptions};
-use rustix::thread::UnshareFlags;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+use rustix::time::Timespec;
 use std::fmt::Write as _;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// Users and groups in one sandbox.
 pub const COUNT: u32 = 65_536;
@@ -63,6 +66,11 @@ pub fn workspace_map(owner: u32, base: u32) -> Vec<Line> {
         (high + 1, base + high + 1, COUNT - high - 1),
     ];
     lines.into_iter().filter(|(.., count)| *count > 0).collect()
+}
+
+/// Maps the owner of a workspace's files to the agent, and nobody else.
+pub fn owner_map(owner: u32, base: u32) -> Vec<Line> {
+    vec![(owner, base + disk::AGENT, 1)]
 }
 
 /// Writes the maps of a new user namespace.
@@ -150,15 +158,41 @@ pub fn namespace_for_map(users: &[Line], groups: &[Line]) -> Result<Holder, Step
     }
 }
 
-/// Waits for a child of this process to end. Its status, if it ended by itself.
+/// How long a process that is another's child may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits for a process to end. Its status, if it is a child of this one and ended by itself.
 pub fn reap(pidfd: &OwnedFd) -> rustix::io::Result<Option<i32>> {
     loop {
         match rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {
             Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::CHILD) => return Ok(None),
+            Err(rustix::io::Errno::CHILD) if await_end(pidfd, PATIENCE) => return Ok(None),
+            Err(rustix::io::Errno::CHILD) => return Err(rustix::io::Errno::TIMEDOUT),
             ended => return Ok(ended?.and_then(|status| status.exit_status())),
         }
     }
+}
+
+/// Waits for any process to end, and says whether it has.
+pub fn await_end(pidfd: &OwnedFd, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+        match poll(&mut fds, Some(&timeout)) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+            Ok(_) => return !fds[0].revents().is_empty(),
+        }
+    }
+}
+
+pub fn lives(pidfd: &OwnedFd) -> bool {
+    !await_end(pidfd, Duration::ZERO)
 }
 
 /// Makes an ordinary user root of a user namespace that will own those of the sandboxes.
@@ -187,6 +221,15 @@ pub fn become_root_of_a_namespace() -> Result<Identity, StepError> {
     reap(&mapper.pidfd).during("wait for id mapper", String::new)?;
     sys::unshare(UnshareFlags::NEWNS).during("make mount namespace", String::new)?;
     Ok(Identity::Subordinate)
+}
+
+/// Makes an ordinary user root of the namespace that owns that of a sandbox: the one of the jailer that made it.
+pub fn enter_namespace_above(pid: i32) -> Result<(), StepError> {
+    let below = user_namespace(pid)?;
+    let above = sys::parent_namespace(below.as_fd()).during("find user namespace", || pid.to_string())?;
+    move_into_link_name_space(above.as_fd(), Some(LinkNameSpaceType::User))
+        .during("enter user namespace", || pid.to_string())?;
+    sys::unshare(UnshareFlags::NEWNS).during("make mount namespace", String::new)
 }
 
 fn enter_alone(user: Uid, group: Gid) -> Result<(), StepError> {

@@ -1,6 +1,9 @@
 //! The jailer: the only privileged program. It builds sandboxes of Linux namespaces, takes them down, and does nothing
 //! else: it is synchronous, has one thread and one client, and reads nothing that an agent wrote.
 //!
+//! As a [child](main) its sandboxes end with it; as a [service] they go on, whoever is killed, and the next jailer
+//! [adopts](mod@adopt) them.
+//!
 //! Each kernel mechanism has a file; [`plan`] is the order in which they are used. The other half of this crate is the
 //! [`shell`], the program that becomes process 1 of a sandbox.
 
@@ -13,16 +16,22 @@ pub mod protocol;
 mod request;
 
 // The jailer.
+mod adopt;
 mod cgroup;
 mod claim;
 mod disk;
 mod identity;
+mod listeners;
 mod overlay;
 mod reclaim;
+mod record;
 mod registry;
 mod rooms;
 mod server;
+pub mod service;
 mod shells;
+pub mod supervisor;
+mod user;
 mod workshop;
 
 // The shell.
@@ -40,3 +49,4 @@ mod sys;
 
 pub use error::StepError;
 pub use server::{JailerError, main};
+pub use user::User;

@@ -2,9 +2,11 @@
 
 use crate::cgroup::{Cgroups, Controller};
 use crate::protocol::Finding;
+use serde::{Deserialize, Serialize};
 
 /// How a sandbox's users relate to the host's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Identity {
     /// As root: 65,536 users of its own for each sandbox.
     Ranges,

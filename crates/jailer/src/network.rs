@@ -51,6 +51,28 @@ pub fn listeners() -> Result<Vec<OwnedFd>, StepError> {
     Ok(listeners)
 }
 
+/// Fails if somebody listens where [`listeners`] and [`egress`] would: sharing a port, they would not notice.
+pub fn check_free(ports: &[u16]) -> Result<(), StepError> {
+    let transparent = TRANSPARENT.iter().chain(ports);
+    let wildcards = transparent.map(|port| SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, *port));
+    [GATEWAY, PROXY, DNS]
+        .into_iter()
+        .chain(wildcards)
+        .try_for_each(|address| {
+            let try_out = || -> rustix::io::Result<()> {
+                let socket = socket_with(
+                    AddressFamily::INET,
+                    SocketType::STREAM,
+                    SocketFlags::CLOEXEC,
+                    None,
+                )?;
+                sockopt::set_socket_reuseaddr(&socket, true)?;
+                bind(&socket, &address)
+            };
+            try_out().during("bind", || format!("{address}: is another server still there?"))
+        })
+}
+
 /// Transparent listeners on these ports.
 pub fn egress(ports: &[u16]) -> Result<Vec<OwnedFd>, StepError> {
     ports
@@ -76,6 +98,8 @@ fn bound(kind: SocketType, address: SocketAddrV4) -> Result<OwnedFd, StepError> 
         // On port 80 the gateway has one address and the wildcard the rest. Only the same user may share a port so,
         // and no agent is ever this user.
         sockopt::set_socket_reuseport(&socket, kind == SocketType::STREAM)?;
+        // Connections of listeners that are gone are in nobody's way, while a listener that is there still is.
+        sockopt::set_socket_reuseaddr(&socket, kind == SocketType::STREAM)?;
         bind(&socket, &address)?;
         Ok(socket)
     };

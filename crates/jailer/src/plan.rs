@@ -25,8 +25,10 @@ pub enum ShellStep {
 /// What the jailer does to make a sandbox of a shell. Undone from the last to the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimStep {
-    /// The shell's, under the sandbox's name.
-    Directory,
+    /// The shell's directory gets it when all is done.
+    FreeName,
+    /// Where sandboxes outlive the jailer.
+    Record,
     SetLimits,
     Disk,
     Image,
@@ -72,6 +74,8 @@ pub enum EnterStep {
         processes: Option<u32>,
     },
     EgressListeners(Vec<u16>),
+    /// From here on, a jailer that is killed leaves the sandbox to the next one.
+    OutliveJailer,
     PivotRoot,
     NoNewPrivileges,
     /// Readers write nothing anywhere.
@@ -107,8 +111,10 @@ pub fn prepare() -> Vec<PrepareStep> {
     ]
 }
 
-pub fn claim(machine: &Machine, spec: &Spec) -> Vec<ClaimStep> {
-    let mut steps = vec![ClaimStep::Directory];
+/// `stays`: the sandbox outlives the jailer.
+pub fn claim(machine: &Machine, spec: &Spec, stays: bool) -> Vec<ClaimStep> {
+    let mut steps = vec![ClaimStep::FreeName];
+    steps.extend(stays.then_some(ClaimStep::Record));
     steps.extend(machine.has_cgroups.then_some(ClaimStep::SetLimits));
     steps.extend([ClaimStep::Disk, ClaimStep::Image, ClaimStep::Usr]);
     steps.extend(spec.workspace.is_some().then_some(ClaimStep::Workspace));
@@ -118,7 +124,7 @@ pub fn claim(machine: &Machine, spec: &Spec) -> Vec<ClaimStep> {
 
 pub fn claim_reader() -> Vec<ClaimStep> {
     vec![
-        ClaimStep::Directory,
+        ClaimStep::FreeName,
         ClaimStep::Image,
         ClaimStep::Changes,
         ClaimStep::EnterSandbox,
@@ -126,7 +132,7 @@ pub fn claim_reader() -> Vec<ClaimStep> {
 }
 
 /// `masked` is relative to the workspace.
-pub fn enter(machine: &Machine, spec: &Spec, masked: Vec<String>) -> Vec<EnterStep> {
+pub fn enter(machine: &Machine, spec: &Spec, (masked, stays): (Vec<String>, bool)) -> Vec<EnterStep> {
     let mut steps = vec![
         EnterStep::AttachLayers,
         EnterStep::RootOverlay,
@@ -143,6 +149,7 @@ pub fn enter(machine: &Machine, spec: &Spec, masked: Vec<String>) -> Vec<EnterSt
     }
     let processes = (!machine.limits_pids).then_some(spec.limits.pids);
     steps.push(EnterStep::ResourceLimits { processes });
+    steps.extend(stays.then_some(EnterStep::OutliveJailer));
     steps.extend(confine(true));
     steps
 }
@@ -189,6 +196,7 @@ mod tests {
                 masked: Vec::new(),
             }),
             egress_ports: Vec::new(),
+            files_from: None,
         }
     }
 
@@ -199,7 +207,11 @@ mod tests {
     #[test]
     fn nothing_is_mounted_after_the_pivot_and_the_filter_comes_last() {
         for steps in [
-            enter(&Machine::for_tests(), &spec(), vec![".hostler".to_owned()]),
+            enter(
+                &Machine::for_tests(),
+                &spec(),
+                (vec![".hostler".to_owned()], true),
+            ),
             enter_reader(),
         ] {
             let pivot = position(&steps, &EnterStep::PivotRoot);
@@ -235,11 +247,23 @@ mod tests {
             ..Machine::for_tests()
         };
         assert!(!shell(&machine).contains(&ShellStep::JoinCgroup));
-        assert!(!claim(&machine, &spec()).contains(&ClaimStep::SetLimits));
+        assert!(!claim(&machine, &spec(), false).contains(&ClaimStep::SetLimits));
         assert!(
-            enter(&machine, &spec(), Vec::new())
+            enter(&machine, &spec(), (Vec::new(), false))
                 .contains(&EnterStep::ResourceLimits { processes: Some(512) })
         );
+    }
+
+    #[test]
+    fn what_outlives_the_jailer_is_written_down_before_it_has_anything() {
+        let (machine, spec) = (Machine::for_tests(), spec());
+        let steps = claim(&machine, &spec, true);
+        let at = |wanted| steps.iter().position(|step| *step == wanted).unwrap();
+        assert!(at(ClaimStep::Record) < at(ClaimStep::Disk));
+        assert!(at(ClaimStep::Record) < at(ClaimStep::EnterSandbox));
+        assert!(enter(&machine, &spec, (Vec::new(), true)).contains(&EnterStep::OutliveJailer));
+        assert!(!enter(&machine, &spec, (Vec::new(), false)).contains(&EnterStep::OutliveJailer));
+        assert!(!enter_reader().contains(&EnterStep::OutliveJailer));
     }
 
     #[test]

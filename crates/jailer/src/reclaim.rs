@@ -1,12 +1,14 @@
 //! Taking back what an instance left that was killed: processes, cgroups, ranges of users, sockets, spare disks.
 //!
 //! Mounts, namespaces and loop devices need no reclaiming: they are held by processes and descriptors only. Files of
-//! sandboxes stay until their session is removed.
+//! sandboxes stay until their session is removed; those of one that never came to be go, and what it took from
+//! another goes back.
 
 use crate::cgroup::Cgroups;
 use crate::cgroup::layout::Layout;
+use crate::disk::{self, inherit};
 use crate::error::{During as _, StepError};
-use crate::registry::Registry;
+use crate::registry::{Range, Registry};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FlockOperation, flock};
 use std::time::{Duration, Instant};
@@ -21,20 +23,38 @@ pub fn take_over(sandboxes: &OwnedFd) -> Result<(), StepError> {
     loop {
         match flock(sandboxes, FlockOperation::NonBlockingLockExclusive) {
             Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < end => std::thread::sleep(PAUSE),
-            taken => return taken.during("wait for the last jailer", || "sandboxes".to_owned()),
+            taken => {
+                return taken.during("take data directory", || {
+                    "another jailer has it: is a `hostler serve` using it, or was one left to go on?"
+                        .to_owned()
+                });
+            }
         }
     }
 }
 
-/// Everything of instances whose jailer is gone, and what this instance left the last time.
-pub fn dead_instances(registry: &Registry, layout: &Layout, own: &str) {
+/// Everything of instances whose jailer is gone.
+pub fn dead_instances(registry: &Registry, layout: &Layout) {
     for instance in registry.dead_instances() {
         if remove_groups(layout, &instance) {
             registry.forget(&instance);
         }
     }
-    groups(layout, own);
-    registry.forget(own);
+}
+
+/// Ends and removes what this instance left the last time, but for these groups and ranges.
+pub fn own(cgroups: &Cgroups, registry: Option<&Registry>, (groups, ranges): (&[&str], &[Range])) {
+    let mut gone = true;
+    for name in cgroups.names() {
+        if !groups.contains(&name.as_str()) {
+            cgroups.kill(&name);
+            gone &= cgroups.remove(&name, PATIENCE).is_ok();
+        }
+    }
+    // A range is given back when nobody can be left who has it.
+    if let Some(registry) = registry.filter(|_| gone) {
+        registry.release_all_but(ranges);
+    }
 }
 
 /// Ends what is in the groups of an instance and removes them; says whether none is left.
@@ -70,22 +90,22 @@ fn groups(layout: &Layout, instance: &str) {
     }
 }
 
-/// Sockets of guests that are gone.
-pub fn sockets(sandboxes: &OwnedFd) {
-    let Ok(entries) = rustix::fs::Dir::read_from(sandboxes) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with('.') {
-            rustix::fs::unlinkat(
-                sandboxes,
-                format!("{name}/{}", crate::shells::SOCKET),
-                AtFlags::empty(),
-            )
-            .ok();
-            // A sandbox that left no disk left nothing.
-            rustix::fs::unlinkat(sandboxes, &name, AtFlags::REMOVEDIR).ok();
+/// Directories of sandboxes that are gone: their sockets, and all of those that never came to be.
+pub fn directories(sandboxes: &OwnedFd, kept: &[&str]) {
+    for name in crate::registry::names(sandboxes) {
+        if kept.contains(&name.as_str()) {
+            continue;
         }
+        if name.starts_with(crate::shells::PREFIX) {
+            // What cannot be done now is tried again by the next start.
+            if inherit::give_back(sandboxes, &name).is_ok() {
+                disk::remove_tree(sandboxes, &name).ok();
+            }
+            continue;
+        }
+        let socket = format!("{name}/{}", crate::shells::SOCKET);
+        rustix::fs::unlinkat(sandboxes, socket, AtFlags::empty()).ok();
+        // A sandbox that left no disk left nothing.
+        rustix::fs::unlinkat(sandboxes, &name, AtFlags::REMOVEDIR).ok();
     }
 }

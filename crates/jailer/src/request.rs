@@ -2,6 +2,7 @@
 
 use crate::error::{During as _, StepError};
 use crate::protocol::{Hello, Spec};
+use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::{Component, Path};
 
@@ -22,6 +23,14 @@ pub fn check_id(id: &str) -> Result<(), String> {
 
 pub fn check_spec(spec: &Spec) -> Result<(), String> {
     check_id(&spec.id)?;
+    // Shells are called so until they have a sandbox's name.
+    if spec.id.starts_with(crate::shells::PREFIX) {
+        return Err(format!(
+            "an id that begins with {} is not a sandbox's",
+            crate::shells::PREFIX
+        ));
+    }
+    spec.files_from.as_deref().map_or(Ok(()), check_id)?;
     if let Some(workspace) = &spec.workspace {
         for path in workspace.masked.iter().chain([&workspace.path]) {
             if !is_plain(path) {
@@ -59,8 +68,13 @@ pub fn check_hello(hello: &Hello) -> Result<(), StepError> {
     if !is_plain(&hello.data) || !is_plain(&hello.image) {
         return wrong("paths must be absolute");
     }
+    check_pool(hello)
+}
+
+pub fn check_pool(hello: &Hello) -> Result<(), StepError> {
     if hello.shells.max(hello.disks) > MOST_POOL {
-        return wrong("pool");
+        return Err(std::io::Error::from(std::io::ErrorKind::InvalidInput))
+            .during("read greeting", || format!("a pool of over {MOST_POOL}"));
     }
     Ok(())
 }
@@ -72,8 +86,14 @@ fn is_plain(path: &Path) -> bool {
             .all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
 }
 
-/// As many descriptors as this process may have: each sandbox needs seven.
-pub fn raise_descriptor_limit() {
+/// What this process is to be like, whoever started it: modes of files as they are asked for, and as many descriptors as
+/// it may have, for each sandbox needs up to nine.
+pub fn prepare_process() {
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    raise_descriptor_limit();
+}
+
+fn raise_descriptor_limit() {
     let now = getrlimit(Resource::Nofile);
     let wanted = now
         .maximum
@@ -111,6 +131,7 @@ mod tests {
                 masked: Vec::new(),
             }),
             egress_ports: ports.to_vec(),
+            files_from: None,
         }
     }
 
@@ -120,6 +141,11 @@ mod tests {
         let wrong = [
             spec("../x", "/w", &[]),
             spec("", "/w", &[]),
+            spec("shell_1", "/w", &[]),
+            Spec {
+                files_from: Some("../sbx_2".to_owned()),
+                ..spec("sbx_1", "/w", &[])
+            },
             spec("sbx_1", "relative", &[]),
             spec("sbx_1", "/w/../etc", &[]),
             spec("sbx_1", "/", &[]),

@@ -20,7 +20,6 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
-use std::path::Path;
 
 const DIRECTORIES: [&str; 13] = [
     "dev",
@@ -46,7 +45,7 @@ pub struct Rooms {
 
 impl Rooms {
     /// Enters the inner room for good. `unshare(NEWNS)` of the outer one has been done.
-    pub fn build(image: &Path, identity: Identity) -> Result<Self, StepError> {
+    pub fn build(image: &OwnedFd, identity: Identity) -> Result<Self, StepError> {
         mount_change(
             "/",
             MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
@@ -54,7 +53,7 @@ impl Rooms {
         .during("follow the host's mounts", || "/".to_owned())?;
         let outer = namespace()?;
         let usr = mounts::copy(CWD, "/usr")?;
-        let image_mount = mounts::copy(CWD, &image.to_string_lossy())?;
+        let image_mount = mounts::copy(image, "")?;
         mounts::add_attributes(
             &image_mount,
             Attributes::MOUNT_ATTR_RDONLY | Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV,

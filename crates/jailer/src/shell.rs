@@ -177,6 +177,9 @@ fn enter(step: &EnterStep, parts: &mut Parts, listeners: &mut Vec<OwnedFd>) -> R
         EnterStep::MemoryInfo(bytes) => proc_files::show_memory(*bytes),
         EnterStep::ResourceLimits { processes } => limit_resources(*processes),
         EnterStep::EgressListeners(wanted) => network::egress(wanted).map(|bound| listeners.extend(bound)),
+        EnterStep::OutliveJailer => {
+            rustix::process::set_parent_process_death_signal(None).during("outlive the jailer", String::new)
+        }
         EnterStep::PivotRoot => root::pivot(),
         EnterStep::NoNewPrivileges => {
             rustix::thread::set_no_new_privs(true).during("set no_new_privs", String::new)

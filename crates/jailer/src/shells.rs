@@ -4,14 +4,15 @@ use crate::capabilities;
 use crate::channel;
 use crate::error::{During as _, StepError};
 use crate::identity;
-use crate::machine::Identity;
+use crate::machine::{Identity, Machine};
 use crate::plan::{self, ShellStep};
 use crate::protocol::Limits;
+use crate::record::Record;
 use crate::registry::Range;
 use crate::shell::{CHANNEL_FD, Order, Part, Parts, Report};
 use crate::sys::{self, Child};
 use crate::workshop::Workshop;
-use rustix::fd::{AsFd as _, OwnedFd};
+use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use rustix::process::{Gid, Signal, Uid, pidfd_send_signal};
@@ -29,6 +30,8 @@ const NAMESPACES: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUTS;
 
+/// What the names of shells begin with, of their groups and of their directories.
+pub const PREFIX: &str = "shell_";
 /// The guest's socket in its sandbox's directory.
 pub const SOCKET: &str = "guest.sock";
 const BACKLOG: i32 = 128;
@@ -41,7 +44,8 @@ pub struct Shell {
     pub limits: Limits,
     pub range: Option<Range>,
     pub child: Option<Child>,
-    pub channel: OwnedFd,
+    /// Until the shell is a sandbox.
+    pub channel: Option<OwnedFd>,
     pub listeners: Vec<OwnedFd>,
     pub user_namespace: Option<OwnedFd>,
     /// `DATA/sandboxes/<name>`, until a sandbox's name is given to it.
@@ -58,8 +62,38 @@ impl Shell {
         self.range.map_or(0, Range::base)
     }
 
-    fn pid(&self) -> i32 {
+    pub fn pid(&self) -> i32 {
         self.child.as_ref().map_or(-1, |child| child.pid)
+    }
+
+    /// A shell that another jailer made, and that is a sandbox.
+    pub fn adopted(record: &Record, child: Child, machine: &Machine) -> Self {
+        Self {
+            name: record.name.clone(),
+            limits: record.limits,
+            range: record.range.map(|number| Range { number }),
+            child: Some(child),
+            channel: None,
+            listeners: Vec::new(),
+            user_namespace: None,
+            directory: None,
+            parts: Parts::new(),
+            done: plan::shell(machine),
+        }
+    }
+
+    /// The number in its name.
+    pub fn number(name: &str) -> u64 {
+        let number = name.strip_prefix(PREFIX).and_then(|number| number.parse().ok());
+        number.unwrap_or(0)
+    }
+
+    pub fn send(&self, order: &Order, descriptors: &[BorrowedFd<'_>]) -> Result<(), StepError> {
+        let gone = || std::io::Error::from(std::io::ErrorKind::NotConnected);
+        let channel = self.channel.as_ref().ok_or_else(gone);
+        channel
+            .and_then(|channel| channel::send(channel, order, descriptors).map_err(std::io::Error::other))
+            .during("tell shell", || self.name.clone())
     }
 }
 
@@ -69,11 +103,11 @@ impl Workshop {
         self.next += 1;
         let (own, theirs) = channel::pair().during("make channel", String::new)?;
         let mut shell = Shell {
-            name: format!("shell_{}", self.next),
+            name: format!("{PREFIX}{}", self.next),
             limits,
             range: None,
             child: None,
-            channel: own,
+            channel: Some(own),
             listeners: Vec::new(),
             user_namespace: None,
             directory: None,
@@ -142,11 +176,7 @@ impl Workshop {
                         steps: plan::prepare(),
                     },
                 ];
-                orders
-                    .iter()
-                    .try_for_each(|order| channel::send(&shell.channel, order, &[]))
-                    .map_err(std::io::Error::other)
-                    .during("start shell", || shell.name.clone())
+                orders.iter().try_for_each(|order| shell.send(order, &[]))
             }
         }
     }
@@ -156,7 +186,11 @@ impl Workshop {
         rustix::fs::mkdirat(&self.sandboxes, name, Mode::from_raw_mode(0o700))
             .during("make directory", || name.clone())?;
         let directory = self.open_directory(name)?;
-        shell.parts.insert(Part::GuestSocket, guest_socket(&directory)?);
+        let socket = guest_socket(&directory)?;
+        if let Some(user) = &self.user {
+            user.let_in(&directory, SOCKET)?;
+        }
+        shell.parts.insert(Part::GuestSocket, socket);
         let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
         let outbox = rustix::fs::openat(&directory, ".", flags, Mode::from_raw_mode(0o600))
             .during("make outbox", || name.clone())?;
@@ -240,50 +274,53 @@ fn guest_socket(directory: &OwnedFd) -> Result<OwnedFd, StepError> {
 }
 
 /// The child's side: waits for its ids, then runs this binary anew, so that nothing of the jailer's memory is left.
-fn become_shell(channel: &OwnedFd) -> ! {
-    let run = || -> Result<(), StepError> {
-        let received = channel::receive::<Order>(channel).map_err(std::io::Error::other);
-        let (Order::Go { uid }, _) = received.during("receive order", String::new)? else {
-            return Err(std::io::Error::from(std::io::ErrorKind::InvalidData))
-                .during("receive order", String::new);
-        };
-        rustix::process::setsid().during("make session", String::new)?;
-        // Where groups cannot be changed there are none to drop.
-        rustix::thread::set_thread_groups(&[]).ok();
-        let (group, user) = (Gid::from_raw(uid), Uid::from_raw(uid));
-        rustix::thread::set_thread_res_gid(group, group, group).during("set group", || uid.to_string())?;
-        rustix::thread::set_thread_res_uid(user, user, user).during("set user", || uid.to_string())?;
-        if uid != 0 {
-            capabilities::keep_over_exec()?;
-        }
-        let null = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("/dev/null");
-        let null = OwnedFd::from(null.during("open", || "/dev/null".to_owned())?);
-        let numbered = [
-            (channel.as_fd(), CHANNEL_FD),
-            (null.as_fd(), 0),
-            (null.as_fd(), 1),
-            (null.as_fd(), 2),
-        ];
-        for (fd, number) in numbered {
-            sys::place_fd(fd, number).during("place descriptor", || number.to_string())?;
-        }
-        sys::close_from(CHANNEL_FD as u32 + 1).during("close descriptors", String::new)?;
-        Err(sys::execve(PROGRAM, &[c"hostler", c"guest"], &[])).during("exec", || "hostler-agent".to_owned())
+fn become_shell(theirs: &OwnedFd) -> ! {
+    let Ok(channel) = keep_only(theirs) else {
+        sys::exit_now(71);
     };
-    if let Err(error) = run() {
+    if let Err(error) = start_program(&channel) {
         let reason = format!("{}: {}", error.what, error.source);
-        channel::send(
-            channel,
-            &Report::Failed {
-                step: error.step.to_owned(),
-                reason,
-            },
-            &[],
-        )
-        .ok();
+        let report = Report::Failed {
+            step: error.step.to_owned(),
+            reason,
+        };
+        channel::send(&channel, &report, &[]).ok();
     }
     sys::exit_now(71)
+}
+
+/// Closes everything but the channel. A jailer that is killed now must leave none of its locks with a shell, nor the
+/// other end of the channel, whose closing is how a shell hears of it.
+fn keep_only(channel: &OwnedFd) -> std::io::Result<OwnedFd> {
+    sys::place_fd(channel.as_fd(), CHANNEL_FD)?;
+    sys::close_from(CHANNEL_FD as u32 + 1)?;
+    sys::inherited_fd(CHANNEL_FD)
+}
+
+fn start_program(channel: &OwnedFd) -> Result<(), StepError> {
+    let received = channel::receive::<Order>(channel).map_err(std::io::Error::other);
+    let (Order::Go { uid }, _) = received.during("receive order", String::new)? else {
+        return Err(std::io::Error::from(std::io::ErrorKind::InvalidData))
+            .during("receive order", String::new);
+    };
+    rustix::process::setsid().during("make session", String::new)?;
+    // Where groups cannot be changed there are none to drop.
+    rustix::thread::set_thread_groups(&[]).ok();
+    let (group, user) = (Gid::from_raw(uid), Uid::from_raw(uid));
+    rustix::thread::set_thread_res_gid(group, group, group).during("set group", || uid.to_string())?;
+    rustix::thread::set_thread_res_uid(user, user, user).during("set user", || uid.to_string())?;
+    if uid != 0 {
+        capabilities::keep_over_exec()?;
+    }
+    let null = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null");
+    let null = OwnedFd::from(null.during("open", || "/dev/null".to_owned())?);
+    for number in 0..CHANNEL_FD {
+        sys::place_fd(null.as_fd(), number).during("place descriptor", || number.to_string())?;
+    }
+    sys::place_fd(channel.as_fd(), CHANNEL_FD).during("keep channel", String::new)?;
+    sys::close_from(CHANNEL_FD as u32 + 1).during("close descriptors", String::new)?;
+    Err(sys::execve(PROGRAM, &[c"hostler", c"guest"], &[])).during("exec", || "hostler-agent".to_owned())
 }

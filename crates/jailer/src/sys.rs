@@ -315,6 +315,18 @@ pub fn configure_loop_device(device: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io
     })
 }
 
+/// Of `linux/nsfs.h`.
+const NS_GET_PARENT: libc::c_ulong = 0xB702;
+
+/// The user namespace that a user namespace was made in.
+pub fn parent_namespace(namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: takes no argument beyond the request.
+    let parent = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_PARENT as _) };
+    check(parent)?;
+    // SAFETY: the kernel made a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(parent) })
+}
+
 /// A descriptor's raw number, for messages and `/proc/self/fd` paths.
 pub fn number_of(fd: impl AsFd) -> RawFd {
     fd.as_fd().as_raw_fd()

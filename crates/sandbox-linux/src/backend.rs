@@ -1,10 +1,13 @@
 //! The backend's methods: each is one request to the jailer, with its deadline.
 
-use crate::jailer_process::{AskError, JailerProcess};
+use crate::child::ChildJailer;
+use crate::conversation::{Answer, AskError};
 use crate::listeners;
+use crate::service::{Place, ServiceJailer};
 use async_trait::async_trait;
 use domain::{InstanceId, Limits, SandboxId};
 use image::{HostImage, ImageError};
+use jailer::User;
 use jailer::channel::ChannelError;
 use jailer::protocol::{self, FailureKind, Hello, Reply, Request, VERSION};
 use sandbox::{Aspect, Backend, ChangeReader, Created, Enforcement, Error, Observation, Report, Spec};
@@ -23,7 +26,7 @@ const LONGEST_DATA_PATH: usize = 107 - "/sandboxes/sbx_0000000000000000000000000
 pub struct Options {
     /// The hostler binary.
     pub program: PathBuf,
-    /// The data directory, locked by the caller.
+    /// The data directory, absolute, locked by the caller.
     pub data: PathBuf,
     pub instance: InstanceId,
     /// Shells to keep ready for the next sandbox.
@@ -51,40 +54,86 @@ pub enum StartError {
 /// Sandboxes on this machine.
 #[derive(Debug, Clone)]
 pub struct LinuxBackend {
-    jailer: Arc<JailerProcess>,
+    jailer: Arc<Jailer>,
     report: Report,
 }
 
-impl LinuxBackend {
-    /// Builds the image if it is not there, and starts the jailer. Blocks.
-    pub fn start(options: &Options) -> Result<Self, StartError> {
-        let path = &options.data;
-        if path.as_os_str().len() > LONGEST_DATA_PATH {
-            return Err(StartError::PathTooLong { path: path.clone() });
+#[derive(Debug)]
+enum Jailer {
+    Child(ChildJailer),
+    Service(ServiceJailer),
+}
+
+impl Jailer {
+    async fn ask(&self, request: Request) -> Result<Answer, AskError> {
+        match self {
+            Self::Child(child) => child.conversation.ask(request, DEADLINE).await,
+            Self::Service(service) => service.ask(request, DEADLINE).await,
         }
-        let image = HostImage::ensure(path, &options.program)?;
-        let hello = Hello {
-            version: VERSION,
-            instance: options.instance.to_string(),
-            data: path.clone(),
-            image: image.root,
-            shells: options.shells,
-            disks: options.disks,
-            limits: limits(&options.limits),
-        };
-        let (jailer, welcome) = JailerProcess::start(&options.program, &hello)?;
+    }
+
+    fn abandon(&self, id: &str) {
+        match self {
+            Self::Child(child) => child.conversation.abandon(id),
+            Self::Service(service) => service.abandon(id),
+        }
+    }
+}
+
+impl LinuxBackend {
+    /// Builds the image if it is not there, and starts a jailer that ends with this process, and its sandboxes with it.
+    /// Blocks.
+    pub fn start(options: &Options) -> Result<Self, StartError> {
+        options.check()?;
+        let image = HostImage::ensure(&options.data, &options.program)?;
+        let (jailer, welcome) = ChildJailer::start(&options.program, &options.hello(image.root))?;
         if let Some(reason) = welcome.refused {
             return Err(StartError::Refused { reason });
         }
         Ok(Self {
-            jailer: Arc::new(jailer),
+            jailer: Arc::new(Jailer::Child(jailer)),
             report: report(&welcome.findings),
         })
     }
 
+    /// Connects to the jailer that stays in the data directory, and starts it in the background if nobody listens there
+    /// and this user may. Sandboxes outlive this process; the answer names those that did, for [`Backend::attach`].
+    ///
+    /// When the jailer is started again, this side connects again by itself. Another backend that connects takes over
+    /// from this one for good. Blocks.
+    pub fn connect(options: &Options) -> Result<(Self, Vec<SandboxId>), StartError> {
+        options.check()?;
+        // The jailer has an image of its own.
+        let hello = options.hello(PathBuf::from("/"));
+        let (jailer, welcome, ids) = ServiceJailer::connect(options.place(), hello)?;
+        let backend = Self {
+            jailer: Arc::new(Jailer::Service(jailer)),
+            report: report(&welcome.findings),
+        };
+        Ok((backend, known(ids)))
+    }
+
+    /// Starts the jailer that stays, for a server of this user, unless one is there already. Called as root before
+    /// [`give_up_root`](crate::give_up_root); [`connect`](Self::connect) comes after it. Blocks until it listens.
+    pub fn start_jailer(options: &Options, user: User) -> Result<(), StartError> {
+        options.check()?;
+        options.place().start_if_needed(Some(user))
+    }
+
+    /// Lets go of a jailer that stays, which keeps every sandbox. One that does not stay is ended.
+    pub fn leave(&self) {
+        match &*self.jailer {
+            Jailer::Child(child) => child.stop(),
+            Jailer::Service(service) => service.leave(),
+        }
+    }
+
     /// Ends every sandbox and the jailer. Blocks until they are gone; files of sandboxes stay.
     pub fn stop(&self) {
-        self.jailer.stop();
+        match &*self.jailer {
+            Jailer::Child(child) => child.stop(),
+            Jailer::Service(service) => service.stop(),
+        }
     }
 
     async fn ask(
@@ -93,18 +142,14 @@ impl LinuxBackend {
         operation: &'static str,
         request: Request,
     ) -> Result<(Reply, Vec<OwnedFd>), Error> {
-        let answer = self
-            .jailer
-            .ask(request, DEADLINE)
-            .await
-            .map_err(|error| match error {
-                AskError::Lost(reason) => Error::BackendLost { reason },
-                AskError::Late { seconds } => Error::Deadline {
-                    id: id.clone(),
-                    operation,
-                    seconds,
-                },
-            })?;
+        let answer = self.jailer.ask(request).await.map_err(|error| match error {
+            AskError::Lost(reason) => Error::BackendLost { reason },
+            AskError::Late { seconds } => Error::Deadline {
+                id: id.clone(),
+                operation,
+                seconds,
+            },
+        })?;
         match answer.0 {
             Reply::Failed {
                 kind: FailureKind::NotFound,
@@ -137,6 +182,22 @@ impl LinuxBackend {
         }
     }
 
+    async fn ask_for_sandbox(
+        &self,
+        id: &SandboxId,
+        operation: &'static str,
+        request: Request,
+    ) -> Result<Created, Error> {
+        let (reply, descriptors) = self.ask(id, operation, request).await?;
+        match (reply, listeners::in_order(descriptors)) {
+            (Reply::Created { guest_socket }, Some(listeners)) => Ok(Created {
+                guest_socket,
+                listeners,
+            }),
+            _ => Err(Self::unexpected(id, operation)),
+        }
+    }
+
     fn unexpected(id: &SandboxId, operation: &'static str) -> Error {
         let reason = "the jailer answered something else".to_owned();
         Error::Operation {
@@ -165,26 +226,9 @@ impl Backend for LinuxBackend {
                 masked: workspace.masked.clone(),
             }),
             egress_ports: spec.egress_ports.clone(),
+            files_from: spec.files_from.as_ref().map(SandboxId::to_string),
         });
-        match self.ask(&spec.id, "create", request).await? {
-            (Reply::Created { guest_socket }, descriptors) => {
-                let listeners =
-                    listeners::in_order(descriptors).ok_or_else(|| Self::unexpected(&spec.id, "create"))?;
-                Ok(Created {
-                    guest_socket,
-                    listeners,
-                })
-            }
-            _ => Err(Self::unexpected(&spec.id, "create")),
-        }
-    }
-
-    async fn attach(&self, id: &SandboxId) -> Result<Created, Error> {
-        Err(Error::NotFound { id: id.clone() })
-    }
-
-    async fn survivors(&self) -> Result<Vec<SandboxId>, Error> {
-        Ok(Vec::new())
+        self.ask_for_sandbox(&spec.id, "create", request).await
     }
 
     async fn observe(&self, id: &SandboxId) -> Result<Observation, Error> {
@@ -248,12 +292,75 @@ impl Backend for LinuxBackend {
             .await
             .map(drop)
     }
+
+    async fn attach(&self, id: &SandboxId) -> Result<Created, Error> {
+        self.ask_for_sandbox(id, "attach", Request::Attach { id: id.to_string() })
+            .await
+    }
+
+    async fn survivors(&self) -> Result<Vec<SandboxId>, Error> {
+        let mut found: Vec<String> = Vec::new();
+        loop {
+            let after = found.last().cloned();
+            let asked = self.jailer.ask(Request::List { after }).await;
+            match asked {
+                Ok((Reply::Sandboxes { ids, more: true }, _)) if !ids.is_empty() => found.extend(ids),
+                Ok((Reply::Sandboxes { ids, .. }, _)) => {
+                    found.extend(ids);
+                    return Ok(known(found));
+                }
+                Ok(_) => {
+                    let reason = "it does not list its sandboxes".to_owned();
+                    return Err(Error::BackendLost { reason });
+                }
+                Err(AskError::Lost(reason)) => return Err(Error::BackendLost { reason }),
+                Err(AskError::Late { seconds }) => {
+                    let reason = format!("it has not listed its sandboxes in {seconds} s");
+                    return Err(Error::BackendLost { reason });
+                }
+            }
+        }
+    }
+}
+
+impl Options {
+    fn check(&self) -> Result<(), StartError> {
+        if self.data.as_os_str().len() > LONGEST_DATA_PATH {
+            let path = self.data.clone();
+            return Err(StartError::PathTooLong { path });
+        }
+        Ok(())
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            program: self.program.clone(),
+            data: self.data.clone(),
+        }
+    }
+
+    fn hello(&self, image: PathBuf) -> Hello {
+        Hello {
+            version: VERSION,
+            instance: self.instance.to_string(),
+            data: self.data.clone(),
+            image,
+            shells: self.shells,
+            disks: self.disks,
+            limits: limits(&self.limits),
+        }
+    }
+}
+
+/// The jailer knows no sandbox that was not made through this port.
+fn known(ids: Vec<String>) -> Vec<SandboxId> {
+    ids.into_iter().filter_map(|id| id.parse().ok()).collect()
 }
 
 /// A reader of changes, destroyed when nobody holds it.
 struct Reader {
     id: String,
-    jailer: Arc<JailerProcess>,
+    jailer: Arc<Jailer>,
 }
 
 impl Drop for Reader {

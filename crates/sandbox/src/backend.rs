@@ -15,12 +15,6 @@ pub trait Backend: Send + Sync {
     /// A sandbox with its guest running and reachable. On an error nothing is left of it.
     async fn create(&self, spec: &Spec) -> Result<Created, Error>;
 
-    /// A sandbox that is there already, made by this host or by one before it: the way to its guest, and its listeners.
-    async fn attach(&self, id: &SandboxId) -> Result<Created, Error>;
-
-    /// The sandboxes that are there.
-    async fn survivors(&self) -> Result<Vec<SandboxId>, Error>;
-
     async fn observe(&self, id: &SandboxId) -> Result<Observation, Error>;
 
     async fn freeze(&self, id: &SandboxId) -> Result<(), Error>;
@@ -35,9 +29,16 @@ pub trait Backend: Send + Sync {
 
     /// Removes the files of a destroyed sandbox for good. Works also where there are none.
     async fn remove_files(&self, id: &SandboxId) -> Result<(), Error>;
+
+    /// A running sandbox as it was when it was made, for whoever serves it from now on. Connections go to whoever accepts
+    /// them, so the host that served it before has ended, or lets go of its listeners.
+    async fn attach(&self, id: &SandboxId) -> Result<Created, Error>;
+
+    /// The sandboxes that are there, whoever made them; [`observe`](Self::observe) tells which of them live.
+    async fn survivors(&self) -> Result<Vec<SandboxId>, Error>;
 }
 
-/// A sandbox that was just made.
+/// A sandbox that was just made, or attached to.
 #[derive(Debug)]
 pub struct Created {
     /// The guest listens here; reconnecting is connecting again.

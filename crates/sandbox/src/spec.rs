@@ -12,8 +12,11 @@ pub struct Spec {
     pub workspace: Option<Workspace>,
     /// TCP ports, besides 80 and 443, on which the transparent egress listener is wanted (at most 2).
     pub egress_ports: Vec<u16>,
-    /// A destroyed sandbox whose files this one goes on with; they are not the old one's any more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// A destroyed sandbox whose files become this one's: its changes to the workspace, its home, all it wrote. They stop
+    /// being the old one's when this one is there; where making it fails, the old one has them still. The disk keeps the
+    /// size it has. After [`BackendLost`](crate::Error::BackendLost) one of the two has them, and the same request works
+    /// again, also under a new id.
+    #[serde(default)]
     pub files_from: Option<SandboxId>,
 }
 

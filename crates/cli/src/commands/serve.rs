@@ -14,7 +14,7 @@ use crate::signals::Signals;
 use crate::terminal::Terminal;
 use control::{AdminKey, Hosted, Lifetime, Origin, Resources, ServerAddress};
 use server::{Api, Config, Server};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -136,5 +136,12 @@ fn key_line(admin: &AdminKey, origin: Origin, data: &Path) -> String {
         Origin::Made => admin.reveal().to_owned(),
         Origin::Given => "$HOSTLER_API_KEY".to_owned(),
         Origin::Kept => format!("\"$(cat '{}')\"", data.join("admin.key").display()),
+    }
+}
+
+impl ServeArguments {
+    /// Where this server keeps its sessions; the reason in words where there is no such place.
+    pub fn data_directory(&self, environment: &Environment) -> Result<PathBuf, String> {
+        data_directory(&self.data, environment).map_err(|failure| failure.message)
     }
 }

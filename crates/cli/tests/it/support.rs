@@ -184,14 +184,6 @@ impl Backend for NoSandbox {
         })
     }
 
-    async fn attach(&self, id: &SandboxId) -> Result<Created, Error> {
-        Err(Error::NotFound { id: id.clone() })
-    }
-
-    async fn survivors(&self) -> Result<Vec<SandboxId>, Error> {
-        Ok(Vec::new())
-    }
-
     async fn observe(&self, id: &SandboxId) -> Result<Observation, Error> {
         Err(Error::NotFound { id: id.clone() })
     }
@@ -214,6 +206,14 @@ impl Backend for NoSandbox {
 
     async fn remove_files(&self, _: &SandboxId) -> Result<(), Error> {
         Ok(())
+    }
+
+    async fn attach(&self, id: &SandboxId) -> Result<Created, Error> {
+        Err(Error::NotFound { id: id.clone() })
+    }
+
+    async fn survivors(&self) -> Result<Vec<SandboxId>, Error> {
+        Ok(Vec::new())
     }
 }
 

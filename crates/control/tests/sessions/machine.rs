@@ -166,25 +166,10 @@ impl Backend for Machine {
         let socket = self.socket(&spec.id);
         let guest = Guest::start(&socket, self.inner.script.clone());
         self.inner.guests.lock().unwrap().insert(spec.id.clone(), guest);
-        let listeners = listeners();
         Ok(Created {
             guest_socket: socket,
-            listeners,
-        })
-    }
-
-    async fn attach(&self, id: &SandboxId) -> Result<Created, Error> {
-        if !self.inner.guests.lock().unwrap().contains_key(id) {
-            return Err(Error::NotFound { id: id.clone() });
-        }
-        Ok(Created {
-            guest_socket: self.socket(id),
             listeners: listeners(),
         })
-    }
-
-    async fn survivors(&self) -> Result<Vec<SandboxId>, Error> {
-        Ok(self.inner.guests.lock().unwrap().keys().cloned().collect())
     }
 
     async fn observe(&self, id: &SandboxId) -> Result<Observation, Error> {
@@ -228,6 +213,20 @@ impl Backend for Machine {
     async fn remove_files(&self, id: &SandboxId) -> Result<(), Error> {
         self.inner.files_removed.lock().unwrap().push(id.clone());
         Ok(())
+    }
+
+    async fn attach(&self, id: &SandboxId) -> Result<Created, Error> {
+        if !self.inner.guests.lock().unwrap().contains_key(id) {
+            return Err(Error::NotFound { id: id.clone() });
+        }
+        Ok(Created {
+            guest_socket: self.socket(id),
+            listeners: listeners(),
+        })
+    }
+
+    async fn survivors(&self) -> Result<Vec<SandboxId>, Error> {
+        Ok(self.inner.guests.lock().unwrap().keys().cloned().collect())
     }
 }
 

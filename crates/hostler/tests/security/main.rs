@@ -12,9 +12,14 @@ mod files_of_the_host;
 mod host_processes;
 mod kernel;
 mod keys;
+mod left;
 mod left_behind;
 mod names;
 mod network;
 mod other_sandboxes;
 mod place;
 mod product;
+mod service;
+#[path = "../service/place.rs"]
+#[expect(dead_code, reason = "what the tests of the service need besides")]
+mod service_place;

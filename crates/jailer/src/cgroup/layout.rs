@@ -79,7 +79,11 @@ impl Layout {
             return Self::default();
         };
         let mount = PathBuf::from(mount.point);
-        let own = mount.join(path);
+        let mut own = mount.join(path);
+        // A jailer that is started again finds itself where the last one moved it.
+        if own.ends_with(v2::ASIDE) {
+            own.pop();
+        }
         if !writable(&own.join("cgroup.subtree_control")) {
             return Self::default();
         }
@@ -146,6 +150,16 @@ mod tests {
         let layout = Layout::of_machine(line, |_| "cpuset cpu io memory pids".to_owned());
         assert_eq!(layout.v1, []);
         assert_eq!(layout.v2.unwrap().base, Path::new("/sys/fs/cgroup/hostler"));
+    }
+
+    #[test]
+    fn a_process_that_was_moved_aside_finds_the_group_that_was_delegated() {
+        let line = "25 20 0:22 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw";
+        for own in ["0::/user.slice/mine\n", "0::/user.slice/mine/hostler-main\n"] {
+            let layout = Layout::delegated(line, own, |_| true);
+            let base = layout.v2.unwrap().base;
+            assert_eq!(base, Path::new("/sys/fs/cgroup/user.slice/mine/hostler"));
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{fs, io};
 const CONTROL: &str = "cgroup.subtree_control";
 const MEMBERS: &str = "cgroup.procs";
 /// Where the processes go that were in the group that was delegated.
-const ASIDE: &str = "hostler-main";
+pub(super) const ASIDE: &str = "hostler-main";
 const PERIOD_MICROS: u64 = 100_000;
 
 fn kernel_name(controller: Controller) -> Option<&'static str> {

@@ -1,19 +1,19 @@
 //! What happens to shells and sandboxes between a request and its answer.
 
 use super::requests::failed;
-use super::{Ending, Entering, JailerError, PATIENCE, Server};
+use super::{Ending, Entering, JailerError, PATIENCE, Removing, Server};
 use crate::channel;
 use crate::error::{During as _, StepError};
 use crate::identity;
-use crate::protocol::{Envelope, FailureKind, Reply};
+use crate::protocol::{FailureKind, Reply};
 use crate::shell::Report;
 use crate::shells::Shell;
-use rustix::fd::{AsFd as _, OwnedFd};
+use rustix::fd::OwnedFd;
 use std::time::Instant;
 
 impl Server {
     pub(super) fn removed(&mut self, index: usize) -> Result<(), JailerError> {
-        let (number, child) = self.removing.swap_remove(index);
+        let Removing { ticket, id, child } = self.removing.swap_remove(index);
         let reply = if let Ok(Some(0)) = identity::reap(&child.pidfd) {
             Reply::Done
         } else {
@@ -22,12 +22,12 @@ impl Server {
                 FailureKind::Step,
                 &StepError {
                     step: "remove files",
-                    what: "sandbox".to_owned(),
+                    what: id,
                     source,
                 },
             )
         };
-        self.reply(number, &reply, &[])
+        self.reply(ticket, &reply)
     }
 
     /// A shell is ready, or has failed.
@@ -40,7 +40,7 @@ impl Server {
                     self.ready.push_back(shell);
                     return Ok(());
                 };
-                self.enter(waiting.number, shell, waiting.purpose)
+                self.enter(waiting.ticket, shell, waiting.purpose)
             }
             Err(error) => self.shell_failed(shell, &error),
         }
@@ -50,65 +50,90 @@ impl Server {
     pub(super) fn shell_failed(&mut self, shell: Shell, error: &StepError) -> Result<(), JailerError> {
         self.workshop.end_shell(shell);
         let Some(waiting) = self.waiting.pop_front() else {
-            self.hello.shells = 0;
+            self.make_no_shells();
             return Ok(());
         };
-        self.reply(waiting.number, &failed(FailureKind::Step, error), &[])
+        self.reply(waiting.ticket, &failed(FailureKind::Step, error))
     }
 
-    /// A sandbox is one, or has failed to become it.
+    /// A sandbox is one, or has failed to become it. One that nobody can be told of goes again.
     pub(super) fn entered(&mut self, index: usize) -> Result<(), JailerError> {
         let Entering {
-            number, mut claim, ..
+            ticket,
+            mut claim,
+            discarded,
+            ..
         } = self.entering.swap_remove(index);
-        match report(&claim.shell) {
-            Ok(extra) => {
-                claim.shell.listeners.extend(extra);
-                let reply = Reply::Created {
-                    guest_socket: self.workshop.socket_path(claim.id()),
-                };
-                let listeners: Vec<_> = claim.shell.listeners.iter().map(OwnedFd::as_fd).collect();
-                channel::send(&self.client, &Envelope { number, body: reply }, &listeners)?;
-                self.running.insert(claim.id().to_owned(), claim);
-                Ok(())
-            }
-            Err(error) => {
-                self.workshop.discard(claim);
-                self.reply(number, &failed(FailureKind::Step, &error), &[])
-            }
+        let reported = report(&claim.shell);
+        if discarded || !self.clients.knows(ticket) {
+            let errors = self.workshop.discard(claim);
+            return self.reply(ticket, &outcome(&errors));
         }
+        let committed = reported.and_then(|extra| {
+            claim.shell.listeners.extend(extra);
+            self.workshop.commit(&mut claim)
+        });
+        if let Err(error) = committed {
+            self.workshop.discard(claim);
+            return self.reply(ticket, &failed(FailureKind::Step, &error));
+        }
+        let id = claim.id().to_owned();
+        self.running.insert(id.clone(), claim);
+        if !self.give_out(ticket, &id)? {
+            self.end(&id, None, true);
+        }
+        Ok(())
     }
 
     /// The processes of a sandbox are gone.
     pub(super) fn ended(&mut self, index: usize) -> Result<(), JailerError> {
-        let Ending { numbers, claim } = self.ending.swap_remove(index);
-        let errors = self.workshop.unclaim(claim);
-        let reply = errors
-            .first()
-            .map_or(Reply::Done, |error| failed(FailureKind::Step, error));
-        numbers
+        let Ending {
+            tickets,
+            claim,
+            discarded,
+        } = self.ending.swap_remove(index);
+        let errors = if discarded {
+            self.workshop.discard(claim)
+        } else {
+            self.workshop.unclaim(claim)
+        };
+        let reply = outcome(&errors);
+        tickets
             .into_iter()
-            .try_for_each(|number| self.reply(number, &reply, &[]))
+            .try_for_each(|ticket| self.reply(ticket, &reply))
     }
 
     pub(super) fn give_up_on_the_late(&mut self) -> Result<(), JailerError> {
         let now = Instant::now();
+        self.clients.let_go_of_the_silent(now);
         while let Some(index) = self.preparing.iter().position(|(_, deadline)| *deadline < now) {
             let (shell, _) = self.preparing.swap_remove(index);
             self.shell_failed(shell, &late("prepare shell"))?;
         }
         while let Some(index) = self.entering.iter().position(|entering| entering.deadline < now) {
-            let Entering { number, claim, .. } = self.entering.swap_remove(index);
+            let Entering { ticket, claim, .. } = self.entering.swap_remove(index);
             self.workshop.discard(claim);
-            self.reply(number, &failed(FailureKind::Step, &late("enter sandbox")), &[])?;
+            self.reply(ticket, &failed(FailureKind::Step, &late("enter sandbox")))?;
         }
         Ok(())
     }
 }
 
+fn outcome(errors: &[StepError]) -> Reply {
+    errors
+        .first()
+        .map_or(Reply::Done, |error| failed(FailureKind::Step, error))
+}
+
 /// What a shell says, as a result.
 fn report(shell: &Shell) -> Result<Vec<OwnedFd>, StepError> {
-    match channel::receive::<Report>(&shell.channel) {
+    let gone = || std::io::Error::from(std::io::ErrorKind::NotConnected);
+    let channel = shell
+        .channel
+        .as_ref()
+        .ok_or_else(gone)
+        .during("hear shell", || shell.name.clone())?;
+    match channel::receive::<Report>(channel) {
         Ok((Report::Ready | Report::Entered, listeners)) => Ok(listeners),
         Ok((Report::Failed { step, reason }, _)) => {
             Err(std::io::Error::other(reason)).during("shell", || step)
