@@ -4,10 +4,10 @@ mod change;
 mod made;
 mod view;
 
-use crate::resources::ResourceError;
 use crate::update::Update;
 use crate::{
-    AccessError, BeginError, Control, CreateError, EventStream, Input, Refused, Resources, SendError,
+    AccessError, BeginError, Control, CreateError, EventStream, Input, Refused, ResourceError, Resources,
+    SendError,
 };
 use change::decide;
 use domain::{AgentId, EnvironmentId, EventId, SessionId, SessionStatus, WorkspaceId};
@@ -222,11 +222,11 @@ impl Hosted {
         &self,
         workspace: &WorkspaceId,
         id: &SessionId,
-        send: event_input::Send,
+        sent: event_input::Send,
     ) -> Result<Vec<Event>, HostedError> {
         let row = self.find(workspace, id).await?;
         open_for_changes(&row)?;
-        let inputs: Result<Vec<_>, _> = send.events.into_iter().map(Input::try_from).collect();
+        let inputs: Result<Vec<_>, _> = sent.events.into_iter().map(Input::try_from).collect();
         let stored = self.control.send(id, inputs?).await?;
         Ok(stored.into_iter().map(|logged| logged.event).collect())
     }

@@ -3,21 +3,17 @@
 //! What comes in is stored before it is acted on; what comes out is stored before it is shown and before the guest may
 //! forget it. Whatever a runtime, a guest or an agent does ends at worst its own session.
 //!
-//! Beside them what does not run: agents, environments and keys ([`Resources`]), which need only the store.
+//! What does not run is in `resources`; who has this crate has that one's names too.
 
-mod address;
-mod agents;
 mod asks;
 mod conclusion;
 mod custom_tools;
 mod entry;
-mod environments;
 mod error;
 mod events;
 mod hosted;
 mod hub;
 mod input;
-mod keys;
 mod message;
 mod network;
 mod owner;
@@ -25,7 +21,6 @@ mod permission;
 mod place;
 mod reclaim;
 mod record;
-mod resources;
 mod retry;
 mod runtime;
 mod sessions;
@@ -38,17 +33,16 @@ mod transcript;
 mod translate;
 mod update;
 
-pub use address::ServerAddress;
-pub use agents::Agents;
 pub use asks::AnswerError;
-pub use environments::Environments;
 pub use error::{AccessError, BeginError, CleanupFailure, CreateError, SendError, StartError};
 pub use events::{EventStream, Item};
 pub use hosted::{Hosted, HostedError};
 pub use input::Input;
-pub use keys::{AdminKey, AdminKeyError, Caller, Keys, Origin, Secret};
 pub use network::{Attachment, Grant, Network, NetworkError};
-pub use resources::{ResourceError, Resources};
+pub use resources::{
+    AdminKey, AdminKeyError, Agents, Caller, Environments, Keys, Origin, ResourceError, Resources, Secret,
+    ServerAddress,
+};
 pub use sessions::{Control, Idle, NewSession, Parts, Runtime};
 pub use settings::{Bounds, Deadlines, Lifetime, RuntimeTemplate, Settings};
 pub use store::LoggedEvent;

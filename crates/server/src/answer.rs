@@ -73,12 +73,13 @@ impl Answering {
     }
 
     async fn handle(&self, request: Request<Body>) -> Result<Reply, ApiError> {
-        let (parts, body) = request.into_parts();
-        match self.admit(&parts).await {
+        let (head, body) = request.into_parts();
+        let asks_first = head.headers.contains_key(EXPECT);
+        match self.admit(head).await {
             Ok((route, call)) => self.call(route, call, body).await,
             Err(error) => {
                 // A client that asked first has not sent it.
-                if !parts.headers.contains_key(EXPECT) {
+                if !asks_first {
                     body::discard(body).await;
                 }
                 Err(error)
@@ -87,16 +88,15 @@ impl Answering {
     }
 
     /// Everything that is known from the head.
-    async fn admit(&self, parts: &Parts) -> Result<(&Route, Call), ApiError> {
-        self.check_head(parts)?;
-        let (route, parameters) = self.router.find(&parts.method, parts.uri.path())?;
+    async fn admit(&self, head: Parts) -> Result<(&Route, Call), ApiError> {
+        self.check_head(&head)?;
+        let (route, parameters) = self.router.find(&head.method, head.uri.path())?;
         let identity = match route.access {
             Access::Open => None,
-            Access::Workspace | Access::Admin => Some(self.identify(parts, route).await?),
+            Access::Workspace | Access::Admin => Some(self.identify(&head, route).await?),
         };
-        let query_text = parts.uri.query().unwrap_or_default();
-        let query = call::read_query(query_text, &route.query)?;
-        let encoded = parts.headers.get(CONTENT_ENCODING);
+        let query = call::read_query(head.uri.query().unwrap_or_default(), &route.query)?;
+        let encoded = head.headers.get(CONTENT_ENCODING);
         if encoded.is_some_and(|encoding| encoding != "identity") {
             return Err(ApiError::unsupported_encoding());
         }
@@ -105,18 +105,17 @@ impl Answering {
             identity,
             parameters,
             query,
-            query_text: query_text.to_owned(),
+            head,
             body: Value::Null,
-            headers: parts.headers.clone(),
             draining: self.draining.clone(),
         };
         Ok((route, call))
     }
 
     /// The connection's buffer bounds a head only roughly.
-    fn check_head(&self, parts: &Parts) -> Result<(), ApiError> {
-        let path = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
-        let headers = parts.headers.iter();
+    fn check_head(&self, head: &Parts) -> Result<(), ApiError> {
+        let path = head.uri.path_and_query().map_or(0, |path| path.as_str().len());
+        let headers = head.headers.iter();
         let headers: usize = headers
             .map(|(name, value)| name.as_str().len() + value.len())
             .sum();
@@ -126,9 +125,9 @@ impl Answering {
         Ok(())
     }
 
-    async fn identify(&self, parts: &Parts, route: &Route) -> Result<Identity, ApiError> {
+    async fn identify(&self, head: &Parts, route: &Route) -> Result<Identity, ApiError> {
         let keys = self.api.resources.keys();
-        let identity = authentication::identify(keys, &parts.headers, route.access).await?;
+        let identity = authentication::identify(keys, &head.headers, route.access).await?;
         match &identity.caller {
             control::Caller::Admin => tracing::Span::current().record("key", "admin"),
             control::Caller::Key { id, .. } => tracing::Span::current().record("key", id.as_str()),

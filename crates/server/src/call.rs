@@ -6,7 +6,7 @@ use crate::authentication::Identity;
 use crate::router::Parameters;
 use control::Hosted;
 use domain::WorkspaceId;
-use http::HeaderMap;
+use http::request::Parts;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use std::str::FromStr;
@@ -20,11 +20,10 @@ pub(crate) struct Call {
     pub(crate) identity: Option<Identity>,
     pub(crate) parameters: Parameters,
     pub(crate) query: Value,
-    /// As it stands in the URL; it has been checked.
-    pub(crate) query_text: String,
+    /// Method, URL, headers, and what a connection can become.
+    pub(crate) head: Parts,
     /// `null` on routes that take none.
     pub(crate) body: Value,
-    pub(crate) headers: HeaderMap,
     /// Cancelled when the server is told to end: a stream ends then.
     pub(crate) draining: CancellationToken,
 }

@@ -4,6 +4,7 @@ use crate::schema::{Field, Schema, constant, list, object, optional, required, t
 use crate::{Input, workspaces};
 use domain::{KeyId, WorkspaceId};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use time::OffsetDateTime;
 
 pub const NAME_CHARACTERS: usize = 256;
@@ -26,11 +27,18 @@ pub struct Key {
 }
 
 /// A key with its secret, which is not shown again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Created {
     #[serde(flatten)]
     pub key: Key,
     pub secret: String,
+}
+
+impl fmt::Debug for Created {
+    /// Never with the secret.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.key.fmt(formatter)
+    }
 }
 
 /// Everything of a kind, where there is not enough for pages.

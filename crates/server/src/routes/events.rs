@@ -50,7 +50,7 @@ async fn list(mut call: Call) -> Result<Reply, ApiError> {
 
 async fn stream(mut call: Call) -> Result<Reply, ApiError> {
     let wanted: Stream = call.query()?;
-    let after = call.headers.get(LAST_EVENT_ID).map(|value| {
+    let after = call.head.headers.get(LAST_EVENT_ID).map(|value| {
         let invalid = |_| ApiError::invalid_request("last-event-id is not the id of an event");
         value.to_str().map_err(invalid)
     });

@@ -55,9 +55,10 @@ fn is_plain(id: &str) -> bool {
 }
 
 async fn describe(call: &Call, path: &str) -> Option<Value> {
-    let path = match call.query_text.as_str() {
-        "" => path.to_owned(),
-        query => format!("{path}?{query}"),
+    // The query has been checked: nothing in it is unknown.
+    let path = match call.head.uri.query() {
+        None => path.to_owned(),
+        Some(query) => format!("{path}?{query}"),
     };
     let bytes = call.api.upstream.describe(&path).await?;
     serde_json::from_slice(&bytes).ok()

@@ -7,14 +7,17 @@ mod environments;
 mod errors;
 mod keys;
 mod models;
+mod no_sandbox;
 mod openapi;
+mod sessions;
 mod workspaces;
 
 use bytes::Bytes;
-use control::{AdminKey, Resources};
+use control::{AdminKey, Control, Hosted, Parts, Resources, Settings};
 use domain::WorkspaceId;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use no_sandbox::{NoNetwork, NoSandbox};
 use serde_json::Value;
 use server::{Api, Config, Endpoint, NoUpstream, Rates, Server, Upstream};
 use std::sync::Arc;
@@ -89,8 +92,15 @@ impl Fixture {
     async fn with_upstream(config: Config, upstream: Arc<dyn Upstream>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let resources = resources(&directory).await;
+        let control = Control::start(Parts {
+            store: resources.store().clone(),
+            backend: Arc::new(NoSandbox),
+            network: Arc::new(NoNetwork),
+            settings: Settings::default(),
+        });
+        let hosted = Hosted::new(control.await.unwrap(), resources.clone());
         let server = config.build(Api {
-            sessions: None,
+            sessions: Some(hosted),
             resources: resources.clone(),
             upstream,
         });

@@ -9,7 +9,7 @@ use server::Access;
 
 /// What a resource of another workspace is asked with, by endpoint. A new endpoint with a name in its path needs a line
 /// here: what it is for, and a body that would be good.
-const ASKED: [(&str, &str, &str); 8] = [
+const ASKED: [(&str, &str, &str); 15] = [
     ("GET", "/v1/agents/{agent_id}", ""),
     ("POST", "/v1/agents/{agent_id}", "{\"name\": \"taken\"}"),
     ("POST", "/v1/agents/{agent_id}/archive", ""),
@@ -22,25 +22,46 @@ const ASKED: [(&str, &str, &str); 8] = [
     ),
     ("DELETE", "/v1/environments/{environment_id}", ""),
     ("POST", "/v1/environments/{environment_id}/archive", ""),
+    ("GET", "/v1/sessions/{session_id}", ""),
+    ("POST", "/v1/sessions/{session_id}", "{\"title\": \"taken\"}"),
+    ("DELETE", "/v1/sessions/{session_id}", ""),
+    ("POST", "/v1/sessions/{session_id}/archive", ""),
+    (
+        "POST",
+        "/v1/sessions/{session_id}/events",
+        "{\"events\": [{\"type\": \"user.message\", \"content\": [{\"type\": \"text\", \"text\": \"hello\"}]}]}",
+    ),
+    ("GET", "/v1/sessions/{session_id}/events", ""),
+    ("GET", "/v1/sessions/{session_id}/events/stream", ""),
 ];
 
 /// What is the same for every workspace.
 const SHARED: [&str; 2] = ["/v1/models", "/v1/models/{model_id}"];
 
-async fn ours(fixture: &Fixture, key: &str) -> (Value, Value) {
+/// One of each, by the name that it has in paths.
+async fn ours(fixture: &Fixture, key: &str) -> [(&'static str, Value); 3] {
     let post = |path: &'static str, body| fixture.call(key, Method::POST, path, Some(body));
-    let agent = post("/v1/agents", json!({"name": "ours", "model": "m"}))
-        .await
-        .resource();
+    let agent = post(
+        "/v1/agents",
+        json!({"name": "ours", "model": "claude-sonnet-5-5"}),
+    )
+    .await
+    .resource();
     let environment = post("/v1/environments", json!({"name": "ours"})).await.resource();
-    (agent, environment)
+    let body = json!({"agent": agent["id"], "environment_id": environment["id"]});
+    let session = post("/v1/sessions", body).await.resource();
+    [
+        ("{agent_id}", agent),
+        ("{environment_id}", environment),
+        ("{session_id}", session),
+    ]
 }
 
 #[tokio::test]
 async fn a_resource_of_another_workspace_is_not_there_at_any_endpoint() {
     let fixture = Fixture::new().await;
     let (ours_key, theirs_key) = (fixture.key("ours").await, fixture.key("theirs").await);
-    let (agent, environment) = ours(&fixture, &ours_key).await;
+    let ours = ours(&fixture, &ours_key).await;
     let named = fixture.endpoints.iter().filter(|endpoint| {
         endpoint.access == Access::Workspace
             && endpoint.path.contains('{')
@@ -53,10 +74,11 @@ async fn a_resource_of_another_workspace_is_not_there_at_any_endpoint() {
         let Some((_, _, body)) = asked else {
             panic!("{} {} needs a line in ASKED", endpoint.method, endpoint.path);
         };
-        let path = endpoint
-            .path
-            .replace("{agent_id}", agent["id"].as_str().unwrap())
-            .replace("{environment_id}", environment["id"].as_str().unwrap());
+        let path = ours
+            .iter()
+            .fold(endpoint.path.to_owned(), |path, (name, resource)| {
+                path.replace(name, resource["id"].as_str().unwrap())
+            });
         assert!(!path.contains('{'), "{path}: say what stands for the name");
         let body = serde_json::from_str(body).ok();
         let answer = fixture
@@ -69,20 +91,20 @@ async fn a_resource_of_another_workspace_is_not_there_at_any_endpoint() {
             endpoint.method
         );
     }
-    let get = |path: String| {
-        let (fixture, key) = (&fixture, ours_key.clone());
-        async move { fixture.call(&key, Method::GET, &path, None).await.resource() }
-    };
-    assert_eq!(
-        get(format!("/v1/agents/{}", agent["id"].as_str().unwrap())).await,
-        agent
-    );
-    let kept = get(format!(
-        "/v1/environments/{}",
-        environment["id"].as_str().unwrap()
-    ))
-    .await;
-    assert_eq!(kept, environment);
+    let kinds = ["/v1/agents", "/v1/environments", "/v1/sessions"];
+    for (kind, (_, resource)) in kinds.iter().zip(ours) {
+        let path = format!("{kind}/{}", resource["id"].as_str().unwrap());
+        let kept = fixture.call(&ours_key, Method::GET, &path, None).await.resource();
+        assert_eq!(without_clocks(kept), without_clocks(resource));
+    }
+}
+
+/// A session counts how long it has been there.
+fn without_clocks(mut resource: Value) -> Value {
+    if let Some(stats) = resource.get_mut("stats") {
+        stats.take();
+    }
+    resource
 }
 
 #[tokio::test]
@@ -101,7 +123,7 @@ async fn lists_hold_what_is_the_workspace_s_own() {
         })
         .map(|endpoint| endpoint.path)
         .collect();
-    assert!(lists.len() >= 2);
+    assert!(lists.len() >= 3);
     for path in lists {
         let theirs = fixture
             .call(&theirs_key, Method::GET, path, None)

@@ -13,7 +13,7 @@ use wire::keys::{All, Create, Created, Key};
 
 pub(super) enum Place {
     Here { store: Store, keys: Keys },
-    Server(Client),
+    Server(Box<Client>),
 }
 
 impl Place {
@@ -98,7 +98,7 @@ fn with_holder(data: &Path, given: Option<&str>, taken: InstanceError) -> Result
 fn server(url: &str, key: &str) -> Result<Place, Failure> {
     let client = Client::new(url, key);
     client
-        .map(Place::Server)
+        .map(|client| Place::Server(Box::new(client)))
         .map_err(|error: UrlError| Failure::usage(error))
 }
 

@@ -147,12 +147,27 @@ impl Keys {
         Ok(self.shared.store.keys().await?.into_iter().map(shown).collect())
     }
 
-    /// From the next request on it opens nothing.
+    /// From the next request on it opens nothing, also where whoever asked does not wait for the answer. A key that
+    /// could not be revoked in the store goes on to open.
     pub async fn revoke(&self, id: &KeyId) -> Result<Key, ResourceError> {
-        let revoked = self.shared.store.revoke_key(id).await?;
-        let key = revoked.ok_or_else(|| ResourceError::not_found(KIND, id.as_str()))?;
-        self.write().open.remove(&key.hash);
-        Ok(shown(key))
+        let closed = self.take(id);
+        match self.shared.store.revoke_key(id).await {
+            Ok(revoked) => {
+                let key = revoked.ok_or_else(|| ResourceError::not_found(KIND, id.as_str()))?;
+                Ok(shown(key))
+            }
+            Err(error) => {
+                self.write().open.extend(closed);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn take(&self, id: &KeyId) -> Option<(KeyHash, Open)> {
+        let mut table = self.write();
+        let found = table.open.iter().find(|(_, open)| open.id == *id);
+        let hash = found.map(|(hash, _)| *hash)?;
+        table.open.remove_entry(&hash)
     }
 
     pub fn has_workspace(&self, workspace: &WorkspaceId) -> bool {
@@ -194,5 +209,48 @@ fn shown(key: store::Key) -> Key {
         created_at: key.created_at,
         last_used_at: key.last_used_at,
         revoked_at: key.revoked_at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+    use store::Instance;
+
+    async fn keys(directory: &tempfile::TempDir) -> Keys {
+        let instance = Instance::open(&directory.path().join("data")).unwrap();
+        let store = Store::open(instance).await.unwrap();
+        Keys::open(store, None).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_key_is_closed_also_where_nobody_waits_for_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = keys(&directory).await;
+        let made = keys.create(Create::default()).await.unwrap();
+        assert!(keys.authenticate(&made.secret).await.is_some());
+        // Asked once, and left.
+        let _ = keys.revoke(&made.key.id).now_or_never();
+        assert_eq!(keys.authenticate(&made.secret).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_key_that_cannot_be_revoked_is_not_said_to_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = keys(&directory).await;
+        let made = keys.create(Create::default()).await.unwrap();
+        keys.shared.store.close().await;
+        assert!(keys.revoke(&made.key.id).await.is_err());
+        assert!(keys.authenticate(&made.secret).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn without_an_admin_key_nobody_is_the_admin() {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = keys(&directory).await;
+        for secret in ["", "admin", "hk_"] {
+            assert_eq!(keys.authenticate(secret).await, None);
+        }
     }
 }

@@ -63,7 +63,7 @@ pub enum ResourceError {
 }
 
 impl ResourceError {
-    pub(crate) fn not_found(kind: &'static str, id: impl Into<String>) -> Self {
+    pub fn not_found(kind: &'static str, id: impl Into<String>) -> Self {
         Self::NotFound { kind, id: id.into() }
     }
 
