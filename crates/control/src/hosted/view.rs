@@ -36,7 +36,7 @@ impl Hosted {
                 };
                 (end - sandbox.created_at).as_seconds_f64().max(0.0)
             })
-            .sum();
+            .fold(0.0, |sum, seconds| sum + seconds);
         let sandbox_cost = Cost::from_nano_usd((sandbox_seconds * NANO_USD_PER_SECOND) as u64);
         let active_seconds = active.as_secs_f64();
         let environment_id = row.hosting.map(|hosting| hosting.environment_id);

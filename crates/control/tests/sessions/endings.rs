@@ -65,6 +65,11 @@ async fn a_removed_session_leaves_nothing_behind() {
         stage.control.remove(&id).await,
         Err(AccessError::NoSession { .. })
     ));
+    let last = within(stream.next()).await.unwrap();
+    assert!(
+        matches!(&last, Some(control::Item::Event(logged)) if logged.event.body == Body::SessionDeleted),
+        "{last:?}"
+    );
     assert!(within(stream.next()).await.unwrap().is_none());
     assert_eq!(stage.machine.alive(), 1);
     assert_eq!(stage.control.sessions().await.unwrap().len(), 1);
