@@ -106,8 +106,8 @@ pub(crate) struct Owner {
     stored_turn: Option<String>,
     /// A turn has ended and the next message follows at once.
     goes_on: bool,
-    /// A message came while the place was looked for.
-    begins_when_there: bool,
+    /// A message waits for the place that is looked for; whether the log says that the session is running.
+    begins_when_there: Option<bool>,
     place: Option<Place>,
     work: Work,
     tools: Option<Arc<Toolset>>,
@@ -182,7 +182,7 @@ impl Owner {
             stored_turn: begin.turn.as_ref().map(|_| String::new()),
             turn: begin.turn.map(Turn::taken_over),
             goes_on: false,
-            begins_when_there: false,
+            begins_when_there: None,
             place: None,
             work: Work::Nothing,
             left: begin.left,
@@ -191,7 +191,11 @@ impl Owner {
 
     /// Until the session ends, or everybody who could ask for something is gone.
     pub(crate) async fn run(mut self) {
-        if let Err(quit) = self.take_over().await {
+        let taken = match self.take_over().await {
+            Ok(()) if std::mem::take(&mut self.goes_on) => self.next_turn(true).await,
+            other => other,
+        };
+        if let Err(quit) = taken {
             return self.quit(quit).await;
         }
         let quit = loop {

@@ -95,7 +95,7 @@ impl Owner {
         }
         self.stand(true, Idle::default());
         if matches!(self.work, Work::Starting { .. }) {
-            self.begins_when_there = true;
+            self.begins_when_there = Some(false);
             return Ok(());
         }
         self.next_turn(false).await

@@ -9,13 +9,14 @@ use super::log::Batch;
 use super::turn::{Ended, process_name};
 use super::{Owner, Quit, Work};
 use crate::conclusion::Conclusion;
-use crate::place;
 use crate::settings::Lifetime;
 use crate::start::{Order, What, Where};
 use crate::translate::Meaning;
+use crate::{Idle, place};
+use domain::SessionStatus;
 use std::time::Duration;
 use time::OffsetDateTime;
-use wire::{Body, Event, RetryStatus, SessionError, SessionErrorType};
+use wire::{Body, Event, RetryStatus, SessionError, SessionErrorType, StopReason};
 
 /// Before the second attempt to go on, and the third and each later one.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
@@ -25,6 +26,16 @@ impl Owner {
     pub(super) async fn take_over(&mut self) -> Result<(), Quit> {
         if let Some(turn) = self.turn.as_mut().filter(|turn| turn.kept.interrupted) {
             turn.interrupt = Some(Interrupt::asked(&self.parts.settings.deadlines));
+        }
+        let status = self.record.row.status;
+        let between_turns =
+            self.turn.is_none() && matches!(status, SessionStatus::Running | SessionStatus::Rescheduling);
+        if between_turns && self.queue.is_empty() {
+            self.rest().await?;
+        } else if between_turns && self.left.is_some() {
+            self.begins_when_there = Some(true);
+        } else if between_turns {
+            self.goes_on = true;
         }
         if let Some(address) = self.left.take() {
             let what = if self.processes == 0 {
@@ -50,6 +61,23 @@ impl Owner {
         }
         let reason = "hostler was cut off while the agent was working, and with it the sandbox";
         self.lost(reason.to_owned()).await
+    }
+
+    /// A turn ended, and what was to follow it is not there.
+    async fn rest(&mut self) -> Result<(), Quit> {
+        let mut batch = Batch::default();
+        batch.body(Body::SessionStatusIdle {
+            stop_reason: StopReason::EndTurn,
+            stop_details: None,
+        });
+        let append = self.append(&batch);
+        self.write(append, batch).await?;
+        let idle = Idle {
+            stop_reason: Some(StopReason::EndTurn),
+            ..Idle::default()
+        };
+        self.stand(false, idle);
+        Ok(())
     }
 
     /// What the runtime was told, perhaps, and is to be told if it is not there.

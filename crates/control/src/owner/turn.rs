@@ -251,10 +251,10 @@ impl Owner {
                 self.did_not_start(reason).await?;
             }
         }
-        if std::mem::take(&mut self.begins_when_there) && self.turn.is_none() {
-            return self.next_turn(false).await;
+        match self.begins_when_there.take() {
+            Some(is_running) if self.turn.is_none() => self.next_turn(is_running).await,
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     async fn runtime_is_there(&mut self, runtime: Runtime, found: Option<u64>) -> Result<(), Quit> {

@@ -291,3 +291,46 @@ async fn leaving_keeps_everything_for_the_next_host() {
     assert!(!told.iter().any(|word| word.starts_with("error(")), "{told:?}");
     stage.control.send(&id, vec![message("say:three")]).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_host_that_dies_between_two_turns_loses_neither() {
+    for power_cut in [false, true] {
+        let stage = Stage::hosted().await;
+        let id = stage.session().await;
+        stage.turn(&id, "say:one").await;
+        // As the log stands when a turn has ended and the message that waited has not begun the next one.
+        let epoch = stage.store.claim_session(&id).await.unwrap();
+        let waits = wire::Event::queued(wire::Body::UserMessage {
+            content: vec![wire::ContentBlock::text("say:two")],
+        });
+        let append = store::Append {
+            status: Some(domain::SessionStatus::Running),
+            ..store::Append::new(id.clone(), epoch, [waits])
+        };
+        stage.store.append(append).await.unwrap();
+        if power_cut {
+            stage.machine.power_cut();
+        }
+        let stage = stage.host_killed().await;
+        stage.idle(&id).await;
+        let told = stage.told(&id).await;
+        assert_eq!(count(&told, "agent(two)"), 1, "{told:?}");
+        assert_eq!(told.last().unwrap(), "idle(end_turn)");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_has_nothing_to_do_rests_under_the_next_host() {
+    let stage = Stage::hosted().await;
+    let id = stage.session().await;
+    stage.turn(&id, "say:one").await;
+    let epoch = stage.store.claim_session(&id).await.unwrap();
+    let append = store::Append {
+        status: Some(domain::SessionStatus::Running),
+        ..store::Append::new(id.clone(), epoch, [])
+    };
+    stage.store.append(append).await.unwrap();
+    let stage = stage.host_killed().await;
+    assert_eq!(stage.idle(&id).await.stop_reason, Some(StopReason::EndTurn));
+    assert_eq!(stage.turn(&id, "say:two").await.error, None);
+}
