@@ -1,9 +1,11 @@
-"""`hostler serve` is killed again and again under load: nothing is lost, nothing is doubled, no tool runs twice.
+"""`hostler serve` is killed again and again under load, each third time with its jailer: nothing is lost, nothing is
+doubled, no tool runs twice.
 
 Each message has its agent append one line of its own to a file in the sandbox. Whatever happens to the server, in the end
 every line is there once, and every event stands in the log once.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -54,6 +56,8 @@ def chaos(server):
         writer.start()
     for number in range(KILLS):
         time.sleep(random.uniform(0.05, 1.2))
+        if number % 3 == 2:
+            server.kill_jailer()
         server.kill()
         server.start()
     for writer in writers:
@@ -137,6 +141,24 @@ class Server:
         self.process.kill()
         self.process.wait()
         self.process.stdout.close()
+
+    def kill_jailer(self):
+        """The jailer and whoever watches over it, until both are gone."""
+        while found := self.jailers():
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.005)
+
+    def jailers(self):
+        return [int(process.name) for process in pathlib.Path("/proc").glob("[0-9]*") if self.is_jailer(process)]
+
+    def is_jailer(self, process):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return False
+        return b"jailer" in words and str(self.data).encode() in words
 
     def end(self):
         if self.process.poll() is None:

@@ -117,7 +117,7 @@ impl LinuxBackend {
     /// [`give_up_root`](crate::give_up_root); [`connect`](Self::connect) comes after it. Blocks until it listens.
     pub fn start_jailer(options: &Options, user: User) -> Result<(), StartError> {
         options.check()?;
-        options.place().start_if_needed(Some(user))
+        options.place().start_watched(user)
     }
 
     /// Lets go of a jailer that stays, which keeps every sandbox. One that does not stay is ended.

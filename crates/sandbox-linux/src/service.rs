@@ -367,17 +367,13 @@ impl Place {
         Err(socket(io::Error::other(started.to_string())).into())
     }
 
-    /// Starts it unless somebody listens already, and waits until somebody does.
-    pub(crate) fn start_if_needed(&self, user: Option<User>) -> Result<(), StartError> {
-        match self.connect() {
-            Err(error) if is_nobody(&error) => {
-                self.start(user)?;
-                self.connect_soon()
-                    .map(drop)
-                    .map_err(|error| socket(error).into())
-            }
-            connected => connected.map(drop).map_err(|error| socket(error).into()),
-        }
+    /// Sees to it that somebody watches over the jailer, and waits until it listens. One that is there is let be, also one
+    /// that lost who watched over it.
+    pub(crate) fn start_watched(&self, user: User) -> Result<(), StartError> {
+        self.start(Some(user))?;
+        self.connect_soon()
+            .map(drop)
+            .map_err(|error| socket(error).into())
     }
 }
 
