@@ -9,7 +9,7 @@ use server::Access;
 
 /// What a resource of another workspace is asked with, by endpoint. A new endpoint with a name in its path needs a line
 /// here: what it is for, and a body that would be good.
-const ASKED: [(&str, &str, &str); 15] = [
+const ASKED: [(&str, &str, &str); 16] = [
     ("GET", "/v1/agents/{agent_id}", ""),
     ("POST", "/v1/agents/{agent_id}", "{\"name\": \"taken\"}"),
     ("POST", "/v1/agents/{agent_id}/archive", ""),
@@ -33,6 +33,7 @@ const ASKED: [(&str, &str, &str); 15] = [
     ),
     ("GET", "/v1/sessions/{session_id}/events", ""),
     ("GET", "/v1/sessions/{session_id}/events/stream", ""),
+    ("GET", "/host/v1/sessions/{session_id}/events/ws", ""),
 ];
 
 /// What is the same for every workspace.
