@@ -1,5 +1,6 @@
 //! Sessions over a `WebSocket`, on real connections.
 
+use crate::sessions::message;
 use crate::{ADMIN, ENDLESS, api};
 use control::Hosted;
 use domain::{SessionId, WorkspaceId};
@@ -119,10 +120,6 @@ async fn session(api: &Api) -> SessionId {
         .await
         .unwrap()
         .id
-}
-
-fn message(text: &str) -> Value {
-    json!({"events": [{"type": "user.message", "content": [{"type": "text", "text": text}]}]})
 }
 
 async fn send(socket: &mut Socket, value: &Value) {

@@ -1,5 +1,6 @@
 //! Nobody sees from one workspace into another.
 
+use crate::sessions::without_clocks;
 use crate::{ADMIN, Answer, Fixture};
 use bytes::Bytes;
 use http::{Method, Request};
@@ -98,14 +99,6 @@ async fn a_resource_of_another_workspace_is_not_there_at_any_endpoint() {
         let kept = fixture.call(&ours_key, Method::GET, &path, None).await.resource();
         assert_eq!(without_clocks(kept), without_clocks(resource));
     }
-}
-
-/// A session counts how long it has been there.
-fn without_clocks(mut resource: Value) -> Value {
-    if let Some(stats) = resource.get_mut("stats") {
-        stats.take();
-    }
-    resource
 }
 
 #[tokio::test]
