@@ -109,7 +109,7 @@ impl Talk {
             }
         };
         let _ = says.send(Said::End(end)).await;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn write<T>(
