@@ -118,6 +118,8 @@ async fn thirty(fixture: &Fixture) -> Vec<Value> {
     all
 }
 
+type Filter<'a> = Box<dyn Fn(&Value) -> bool + 'a>;
+
 fn made(session: &Value) -> OffsetDateTime {
     OffsetDateTime::parse(session["created_at"].as_str().unwrap(), &Rfc3339).unwrap()
 }
@@ -132,7 +134,6 @@ async fn lists_give_what_their_filters_say_in_order_whatever_the_page() {
         all[9]["created_at"].as_str().unwrap(),
         all[20]["created_at"].as_str().unwrap(),
     );
-    type Filter<'a> = Box<dyn Fn(&Value) -> bool + 'a>;
     let open = |session: &Value| session["archived_at"].is_null();
     let table: [(String, Filter<'_>); 12] = [
         (String::new(), Box::new(open)),

@@ -30,6 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(100);
 
 type Socket = WebSocketStream<TcpStream>;
+type Header<'a> = (&'static str, &'a str);
 
 /// A server with one session.
 struct Running {
@@ -74,7 +75,7 @@ impl Running {
     async fn shake(
         &self,
         query: &str,
-        headers: &[(&'static str, &str)],
+        headers: &[Header<'_>],
     ) -> Result<(Socket, Option<HeaderValue>), Response<Option<Vec<u8>>>> {
         let url = format!(
             "ws://{}/host/v1/sessions/{}/events/ws{query}",
@@ -299,7 +300,7 @@ async fn a_key_may_come_as_a_protocol_and_is_not_said_back() {
 async fn a_handshake_that_is_refused_says_why_in_the_api_s_shape() {
     let running = Running::new().await;
     let key = ("x-api-key", ADMIN);
-    let table: [(&str, &[(&'static str, &str)], u16, &str); 7] = [
+    let table: [(&str, &[Header<'_>], u16, &str); 7] = [
         ("", &[], 401, "a key is needed"),
         ("", &[key, ("sec-websocket-version", "8")], 426, "must be 13"),
         ("", &[key, ("sec-websocket-key", "short")], 400, "16 bytes"),
