@@ -265,18 +265,18 @@ impl Hosted {
         Ok(page.map(|logged| logged.event))
     }
 
-    /// What comes from now on, or after an event that the client has.
+    /// What comes from now on, or after an event that the client has and names by this parameter.
     pub async fn stream(
         &self,
         workspace: &WorkspaceId,
         id: &SessionId,
-        after: Option<&str>,
+        after: Option<(&str, &str)>,
     ) -> Result<EventStream, HostedError> {
         let row = self.find(workspace, id).await?;
         let after = match after {
             None => row.last_seq,
-            Some(event) => {
-                let unknown = || Invalid::new("last-event-id", "is not the id of an event of this session");
+            Some((parameter, event)) => {
+                let unknown = || Invalid::new(parameter, "is not the id of an event of this session");
                 let event: EventId = event.parse().map_err(|_| unknown())?;
                 let seq = self.control.store().event_seq(id, &event).await?;
                 seq.ok_or_else(unknown)?

@@ -19,6 +19,7 @@ use http::{HeaderName, HeaderValue, Request};
 use serde_json::Value;
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -29,7 +30,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 pub(crate) struct Answering {
     api: Api,
     router: Router,
-    meter: Meter,
+    meter: Arc<Meter>,
     reader: Reader,
     head_bytes: usize,
     pub(crate) draining: CancellationToken,
@@ -40,7 +41,7 @@ impl Answering {
         Self {
             api,
             router: Router::new(routes),
-            meter: Meter::new(config.rates),
+            meter: Arc::new(Meter::new(config.rates)),
             reader: Reader::new(config.limits.clone()),
             head_bytes: config.limits.head_bytes,
             draining: CancellationToken::new(),
@@ -107,6 +108,8 @@ impl Answering {
             query,
             head,
             body: Value::Null,
+            meter: Arc::clone(&self.meter),
+            reader: self.reader.clone(),
             draining: self.draining.clone(),
         };
         Ok((route, call))
@@ -145,7 +148,7 @@ impl Answering {
     }
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> ApiError {
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> ApiError {
     let said = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
@@ -153,7 +156,7 @@ fn panicked(panic: &(dyn Any + Send)) -> ApiError {
     ApiError::internal(format!("a handler panicked: {}", said.unwrap_or_default()))
 }
 
-fn tell(error: &ApiError) {
+pub(crate) fn tell(error: &ApiError) {
     if let Some(cause) = error.cause() {
         tracing::error!(cause, "a request failed");
     } else {
@@ -172,7 +175,6 @@ mod tests {
     use crate::{Config, NoUpstream};
     use control::{AdminKey, Resources};
     use http_body_util::BodyExt as _;
-    use std::sync::Arc;
     use store::{Instance, Store};
 
     #[tokio::test]

@@ -70,6 +70,20 @@ impl ApiError {
         )
     }
 
+    /// The request is good for a `WebSocket` alone.
+    pub(crate) fn upgrade_required(
+        message: impl Into<String>,
+        name: HeaderName,
+        wanted: &'static str,
+    ) -> Self {
+        Self::new(
+            StatusCode::UPGRADE_REQUIRED,
+            ErrorType::InvalidRequestError,
+            message,
+        )
+        .with_header(name, HeaderValue::from_static(wanted))
+    }
+
     pub(crate) fn authentication(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, ErrorType::AuthenticationError, message)
     }
@@ -154,18 +168,22 @@ impl ApiError {
         &self.0.message
     }
 
-    pub(crate) fn into_reply(self, id: &RequestId) -> Reply {
-        let parts = *self.0;
-        let mut body = ErrorBody::new(parts.kind, parts.message);
-        let mut details = Map::new();
-        details.extend(
-            parts
-                .code
-                .map(|code| ("error_code".to_owned(), Value::from(code))),
-        );
-        details.extend(parts.field.map(|field| ("field".to_owned(), Value::from(field))));
+    pub(crate) fn body(&self, id: &RequestId) -> ErrorBody {
+        let parts = &*self.0;
+        let mut body = ErrorBody::new(parts.kind.clone(), parts.message.clone());
+        let named = [("error_code", &parts.code), ("field", &parts.field)];
+        let details: Map<String, Value> = named
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), Value::from(value.clone()?))))
+            .collect();
         body.error.details = (!details.is_empty()).then_some(Value::Object(details));
         body.request_id = Some(id.to_string());
+        body
+    }
+
+    pub(crate) fn into_reply(self, id: &RequestId) -> Reply {
+        let body = self.body(id);
+        let parts = *self.0;
         let mut reply = Response::new(whole(serde_json::to_vec(&body).unwrap_or_default()));
         *reply.status_mut() = parts.status;
         let headers = reply.headers_mut();

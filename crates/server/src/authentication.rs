@@ -2,6 +2,7 @@
 
 use crate::api_error::ApiError;
 use crate::route::Access;
+use crate::websocket::handshake;
 use control::{Caller, Keys};
 use domain::WorkspaceId;
 use http::header::AUTHORIZATION;
@@ -32,14 +33,15 @@ pub(crate) async fn identify(keys: &Keys, headers: &HeaderMap, access: Access) -
     Ok(Identity { caller, workspace })
 }
 
-/// `Authorization` decides where it is there: what it says is not corrected by another header.
+/// `Authorization` decides where it is there: what it says is not corrected by another header. Browsers can set neither
+/// it nor `x-api-key` when they open a `WebSocket`; a protocol that they offer there can carry the key.
 fn secret(headers: &HeaderMap) -> Result<&str, ApiError> {
     let text = |name| {
         let value: Option<&HeaderValue> = headers.get(name);
         value.map(|value| value.to_str().unwrap_or_default())
     };
     let secret = match text(AUTHORIZATION) {
-        None => text(API_KEY),
+        None => text(API_KEY).or_else(|| handshake::key(headers)),
         Some(authorization) => authorization
             .split_once(' ')
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))

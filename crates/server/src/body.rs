@@ -33,6 +33,20 @@ impl Reader {
         }
     }
 
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The memory that bodies share, and the permits that one of `limit` bytes needs of it.
+    pub(crate) fn memory(&self, limit: usize) -> (Arc<Semaphore>, u32) {
+        (Arc::clone(&self.memory), self.permits(limit))
+    }
+
+    fn permits(&self, bytes: usize) -> u32 {
+        let all = self.limits.buffered_bytes / PERMIT_BYTES;
+        u32::try_from(bytes.div_ceil(PERMIT_BYTES).min(all)).unwrap_or(u32::MAX)
+    }
+
     /// The whole body, unless it has more than `limit` bytes.
     pub(crate) async fn read(&self, body: Body, limit: usize) -> Result<Bytes, ApiError> {
         let announced = body.size_hint();
@@ -41,13 +55,10 @@ impl Reader {
             return Err(ApiError::too_large(limit));
         }
         let most = announced.upper().map_or(limit, |most| limit.min(most as usize));
-        let permits = most
-            .div_ceil(PERMIT_BYTES)
-            .min(self.limits.buffered_bytes / PERMIT_BYTES);
         let reading = async {
             let _held = self
                 .memory
-                .acquire_many(u32::try_from(permits).unwrap_or(u32::MAX))
+                .acquire_many(self.permits(most))
                 .await
                 .map_err(|_| ApiError::unavailable("the server is ending: try again"))?;
             self.collect(body, limit).await

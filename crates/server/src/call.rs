@@ -3,6 +3,8 @@
 use crate::Api;
 use crate::api_error::ApiError;
 use crate::authentication::Identity;
+use crate::body::Reader;
+use crate::rate::Meter;
 use crate::router::Parameters;
 use control::Hosted;
 use domain::WorkspaceId;
@@ -10,6 +12,7 @@ use http::request::Parts;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use std::str::FromStr;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use wire::Input;
 use wire::schema::Schema;
@@ -24,6 +27,9 @@ pub(crate) struct Call {
     pub(crate) head: Parts,
     /// `null` on routes that take none.
     pub(crate) body: Value,
+    pub(crate) meter: Arc<Meter>,
+    /// What has read the body.
+    pub(crate) reader: Reader,
     /// Cancelled when the server is told to end: a stream ends then.
     pub(crate) draining: CancellationToken,
 }

@@ -31,6 +31,10 @@ pub struct Limits {
     pub body_deadline: Duration,
     /// Of bodies that are read at the same time, all together.
     pub buffered_bytes: usize,
+    /// Between two pings to the other end of a `WebSocket`.
+    pub ping: Duration,
+    /// For a sign of life from the other end of a `WebSocket`, and for it to take any byte that it is sent.
+    pub silence: Duration,
     /// For requests that are being answered when the server is told to end.
     pub drain: Duration,
 }
@@ -45,6 +49,8 @@ impl Default for Limits {
             body_pause: Duration::from_secs(30),
             body_deadline: Duration::from_mins(5),
             buffered_bytes: 256 << 20,
+            ping: Duration::from_secs(15),
+            silence: Duration::from_mins(1),
             drain: Duration::from_secs(20),
         }
     }

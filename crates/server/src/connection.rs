@@ -2,12 +2,13 @@
 
 use crate::answer::Answering;
 use crate::config::Limits;
+use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpStream;
 
 pub(crate) async fn serve(answering: Arc<Answering>, limits: Limits, stream: TcpStream) {
@@ -16,9 +17,12 @@ pub(crate) async fn serve(answering: Arc<Answering>, limits: Limits, stream: Tcp
         return;
     }
     let draining = answering.draining.clone();
+    let afterwards = Afterwards::default();
+    let place = afterwards.clone();
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let answering = Arc::clone(&answering);
-        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        request.extensions_mut().insert(place.clone());
         async move { Ok::<_, Infallible>(answering.answer(request).await) }
     });
     let serving = http1::Builder::new()
@@ -40,5 +44,27 @@ pub(crate) async fn serve(answering: Arc<Answering>, limits: Limits, stream: Tcp
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
+    }
+    if let Some(rest) = afterwards.take() {
+        rest.await;
+    }
+}
+
+/// What a connection is for when its last answer is out: it keeps its place among all connections, and the end of the
+/// server waits for it.
+#[derive(Clone, Default)]
+pub(crate) struct Afterwards(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
+
+impl Afterwards {
+    pub(crate) fn set(&self, rest: impl Future<Output = ()> + Send + 'static) {
+        *self.place() = Some(Box::pin(rest));
+    }
+
+    fn take(&self) -> Option<BoxFuture<'static, ()>> {
+        self.place().take()
+    }
+
+    fn place(&self) -> MutexGuard<'_, Option<BoxFuture<'static, ()>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

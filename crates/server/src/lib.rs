@@ -19,6 +19,7 @@ mod body;
 mod call;
 mod config;
 mod connection;
+mod following;
 mod json;
 mod openapi;
 mod rate;
@@ -29,6 +30,7 @@ mod router;
 mod routes;
 mod run;
 mod sse;
+mod websocket;
 
 pub use api::{Api, NoUpstream, Upstream};
 pub use config::{Config, Limits, Rates};

@@ -44,13 +44,14 @@ fn operation(route: &Route, schemas: &mut Map<String, Value>) -> Value {
         "summary": route.summary,
         "parameters": parameters(route, schemas),
         "responses": {
-            "200": {"description": "Done.", "content": content(&route.answer, schemas)},
             "default": {
                 "description": "What went wrong.",
                 "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
             },
         },
     });
+    let (status, good) = good(&route.answer, schemas);
+    operation["responses"][status] = good;
     if route.access != Access::Open {
         operation["security"] = json!([{"bearer": []}, {"key": []}]);
     }
@@ -68,10 +69,16 @@ fn operation_id(route: &Route) -> String {
     format!("{}{path}", route.method.as_str().to_ascii_lowercase())
 }
 
-fn content(answer: &Answer, schemas: &mut Map<String, Value>) -> Value {
+/// The status and the form of the answer when all went well.
+fn good(answer: &Answer, schemas: &mut Map<String, Value>) -> (&'static str, Value) {
+    let done = |content: Value| ("200", json!({"description": "Done.", "content": content}));
     match answer {
-        Answer::Json(schema) => json!({"application/json": {"schema": schema.document(schemas)}}),
-        Answer::Other(media_type) => json!({*media_type: {}}),
+        Answer::Json(schema) => done(json!({"application/json": {"schema": schema.document(schemas)}})),
+        Answer::Other(media_type) => done(json!({*media_type: {}})),
+        Answer::Upgrade => (
+            "101",
+            json!({"description": "The connection is a WebSocket now."}),
+        ),
     }
 }
 

@@ -56,6 +56,8 @@ pub(crate) enum Answer {
     Json(Schema),
     /// Something else, by its media type.
     Other(&'static str),
+    /// The connection becomes a `WebSocket`.
+    Upgrade,
 }
 
 impl Route {
@@ -130,6 +132,14 @@ impl Route {
         }
     }
 
+    /// The connection goes on as a `WebSocket`.
+    pub(crate) fn upgrades(self) -> Self {
+        Self {
+            answer: Answer::Upgrade,
+            ..self
+        }
+    }
+
     pub(crate) fn endpoint(&self) -> Endpoint {
         Endpoint {
             method: self.method.clone(),
@@ -137,7 +147,7 @@ impl Route {
             access: self.access,
             answer: match &self.answer {
                 Answer::Json(schema) => Some(schema.clone()),
-                Answer::Other(_) => None,
+                Answer::Other(_) | Answer::Upgrade => None,
             },
         }
     }

@@ -5,76 +5,38 @@
 //! event: agent.message       the type; official clients drop a record without it
 //! data: {…}
 //! ```
-//!
-//! A client that does not read holds up nobody: it has one record on its way, and is served from the store when it comes
-//! back to it. A ping says that it fell behind.
 
+use crate::following::{Following, Shown};
 use crate::reply::{Body, BoxError, Reply};
 use bytes::Bytes;
-use control::{EventStream, Item};
-use futures_util::stream;
+use control::EventStream;
+use futures_util::{FutureExt as _, stream};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
-use serde::Serialize;
 use serde_json::json;
-use std::collections::HashSet;
 use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
-use wire::{ErrorBody, ErrorType, Preview};
+use wire::{ErrorBody, ErrorType};
 
 const PING: Duration = Duration::from_secs(15);
 /// Records that are there together go together, up to this.
 const TOGETHER: usize = 64 << 10;
 
 struct Streaming {
-    events: EventStream,
-    wanted: Previews,
+    following: Following,
     draining: CancellationToken,
     pings: Interval,
     ended: bool,
-}
-
-/// Which previews a client wants, and of which events it has seen the start.
-pub(crate) struct Previews {
-    types: Vec<String>,
-    started: HashSet<domain::EventId>,
-}
-
-impl Previews {
-    pub(crate) fn of(types: Vec<String>) -> Self {
-        Self {
-            types,
-            started: HashSet::new(),
-        }
-    }
-
-    pub(crate) fn wants(&mut self, preview: &Preview) -> bool {
-        match preview {
-            Preview::EventStart { event } => {
-                let wanted = self.types.contains(&event.kind);
-                if wanted {
-                    self.started.insert(event.id.clone());
-                }
-                wanted
-            }
-            Preview::EventDelta { event_id, .. } => self.started.contains(event_id),
-        }
-    }
-
-    pub(crate) fn ended(&mut self, event: &domain::EventId) {
-        self.started.remove(event);
-    }
 }
 
 pub(crate) fn reply(events: EventStream, previews: Vec<String>, draining: CancellationToken) -> Reply {
     let mut pings = interval_at(Instant::now() + PING, PING);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let streaming = Streaming {
-        events,
-        wanted: Previews::of(previews),
+        following: Following::new(events, previews),
         draining,
         pings,
         ended: false,
@@ -106,13 +68,13 @@ impl Streaming {
             tokio::select! {
                 biased;
                 () = self.draining.cancelled() => return None,
-                item = self.events.next() => self.take(item, &mut out),
-                _ = self.pings.tick() => record(&mut out, None, "ping", &json!({"type": "ping"})),
+                next = self.following.next() => self.take(next, &mut out),
+                _ = self.pings.tick() => record(&mut out, &Shown::new(None, "ping", &json!({"type": "ping"}))),
             }
         }
         while out.len() < TOGETHER && !self.ended {
-            match futures_util::FutureExt::now_or_never(self.events.next()) {
-                Some(item) => self.take(item, &mut out),
+            match self.following.next().now_or_never() {
+                Some(next) => self.take(next, &mut out),
                 None => break,
             }
         }
@@ -120,47 +82,23 @@ impl Streaming {
         Some(out.into())
     }
 
-    fn take(&mut self, item: Result<Option<Item>, control::AccessError>, out: &mut Vec<u8>) {
-        match item {
-            Ok(Some(Item::Event(logged))) => {
-                let event = &logged.event;
-                self.wanted.ended(&event.id);
-                record(out, Some(event.id.as_str()), event.body.kind(), event);
-            }
-            Ok(Some(Item::Preview(preview))) => {
-                if self.wanted.wants(&preview) {
-                    record(out, None, kind(&preview), &*preview);
-                }
-            }
-            Ok(Some(Item::Behind)) => {
-                record(out, None, "ping", &json!({"type": "ping", "behind": true}));
-            }
+    fn take(&mut self, next: Result<Option<Shown>, control::AccessError>, out: &mut Vec<u8>) {
+        match next {
+            Ok(Some(shown)) => record(out, &shown),
             Ok(None) => self.ended = true,
             Err(error) => {
                 tracing::error!(%error, "a stream broke");
                 let body = ErrorBody::new(ErrorType::ApiError, "the stream broke: connect again");
-                record(out, None, "error", &body);
+                record(out, &Shown::new(None, "error", &body));
                 self.ended = true;
             }
         }
     }
 }
 
-pub(crate) fn kind(preview: &Preview) -> &'static str {
-    match preview {
-        Preview::EventStart { .. } => "event_start",
-        Preview::EventDelta { .. } => "event_delta",
-    }
-}
-
-/// JSON has no line ends of its own, so the data is one line.
-fn record<T: Serialize>(out: &mut Vec<u8>, id: Option<&str>, kind: &str, data: &T) {
-    if let Some(id) = id {
+fn record(out: &mut Vec<u8>, shown: &Shown) {
+    if let Some(id) = &shown.id {
         out.extend(format!("id: {id}\n").into_bytes());
     }
-    out.extend(format!("event: {kind}\ndata: ").into_bytes());
-    if let Err(error) = serde_json::to_writer(&mut *out, data) {
-        tracing::error!(%error, kind, "an event cannot be written as JSON");
-    }
-    out.extend(b"\n\n");
+    out.extend(format!("event: {}\ndata: {}\n\n", shown.kind, shown.json).into_bytes());
 }

@@ -2,7 +2,7 @@
 
 use crate::Input;
 use crate::page::{self, Order};
-use crate::schema::{Schema, choice, list, object, optional, text, timestamp};
+use crate::schema::{Field, Schema, choice, list, object, optional, text, timestamp};
 use serde::Deserialize;
 use time::OffsetDateTime;
 
@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 pub const MAX_LIMIT: usize = 1000;
 const MAX_TYPES: usize = 100;
 const TYPE: usize = 64;
+const EVENT: usize = 64;
 
 /// Times are those of `processed_at`, as the API has it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -40,6 +41,17 @@ pub struct Stream {
     pub event_deltas: Vec<String>,
 }
 
+/// What a `WebSocket` gives, and from where on.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Socket {
+    /// Types of events whose parts are previewed.
+    #[serde(default, rename = "event_deltas[]")]
+    pub event_deltas: Vec<String>,
+    /// The last event that the client has.
+    #[serde(default)]
+    pub after: Option<String>,
+}
+
 impl Input for List {
     fn schema() -> Schema {
         let filters = [
@@ -56,7 +68,17 @@ impl Input for List {
 
 impl Input for Stream {
     fn schema() -> Schema {
-        let previewed = choice(["agent.message", "agent.thinking"]);
-        object([optional("event_deltas[]", list(previewed, MAX_TYPES))])
+        object([previews()])
     }
+}
+
+impl Input for Socket {
+    fn schema() -> Schema {
+        object([previews(), optional("after", text(1..=EVENT))])
+    }
+}
+
+fn previews() -> Field {
+    let previewed = choice(["agent.message", "agent.thinking"]);
+    optional("event_deltas[]", list(previewed, MAX_TYPES))
 }

@@ -3,16 +3,16 @@
 use super::sessions::id;
 use crate::api_error::ApiError;
 use crate::call::Call;
+use crate::following::Following;
 use crate::reply::{self, Reply};
 use crate::route::{BODY_BYTES, Route};
-use crate::sse;
-use http::HeaderName;
+use crate::{sse, websocket};
 use serde_json::json;
 use wire::event_input::{Send, event_schema, sent_schema};
-use wire::event_list::{List, MAX_LIMIT, Stream};
+use wire::event_list::{List, MAX_LIMIT, Socket, Stream};
 use wire::page::page_of;
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const LAST_EVENT_ID: &str = "last-event-id";
 
 pub(super) fn routes() -> Vec<Route> {
     let path = "/v1/sessions/{session_id}/events";
@@ -31,6 +31,12 @@ pub(super) fn routes() -> Vec<Route> {
         .summary("Follow a session's events from now on, or after the one that last-event-id names")
         .query::<Stream>()
         .answer_with("text/event-stream"),
+        Route::get("/host/v1/sessions/{session_id}/events/ws", |call| {
+            Box::pin(talk(call))
+        })
+        .summary("Follow a session's events, and send it some, over a WebSocket")
+        .query::<Socket>()
+        .upgrades(),
     ]
 }
 
@@ -52,7 +58,8 @@ async fn stream(mut call: Call) -> Result<Reply, ApiError> {
     let wanted: Stream = call.query()?;
     let after = call.head.headers.get(LAST_EVENT_ID).map(|value| {
         let invalid = |_| ApiError::invalid_request("last-event-id is not the id of an event");
-        value.to_str().map_err(invalid)
+        let event = value.to_str().map_err(invalid)?;
+        Ok::<_, ApiError>((LAST_EVENT_ID, event))
     });
     let after = after.transpose()?;
     let id = id(&call)?;
@@ -62,4 +69,13 @@ async fn stream(mut call: Call) -> Result<Reply, ApiError> {
         wanted.event_deltas,
         call.draining.clone(),
     ))
+}
+
+async fn talk(mut call: Call) -> Result<Reply, ApiError> {
+    let wanted: Socket = call.query()?;
+    let session = id(&call)?;
+    let after = wanted.after.as_deref().map(|event| ("after", event));
+    let events = call.sessions()?.stream(call.workspace()?, &session, after);
+    let following = Following::new(events.await?, wanted.event_deltas);
+    websocket::reply(call, session, following)
 }

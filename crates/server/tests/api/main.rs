@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod agents;
+mod bad_input;
 mod connections;
 mod environments;
 mod errors;
@@ -10,6 +11,7 @@ mod models;
 mod no_sandbox;
 mod openapi;
 mod sessions;
+mod websocket;
 mod workspaces;
 
 use bytes::Bytes;
@@ -69,6 +71,22 @@ impl Answer {
     }
 }
 
+/// With sessions, of which none can run.
+async fn api(directory: &TempDir, upstream: Arc<dyn Upstream>) -> Api {
+    let resources = resources(directory).await;
+    let control = Control::start(Parts {
+        store: resources.store().clone(),
+        backend: Arc::new(NoSandbox),
+        network: Arc::new(NoNetwork),
+        settings: Settings::default(),
+    });
+    Api {
+        sessions: Some(Hosted::new(control.await.unwrap(), resources.clone())),
+        resources,
+        upstream,
+    }
+}
+
 async fn resources(directory: &TempDir) -> Resources {
     let instance = Instance::open(&directory.path().join("data")).unwrap();
     let (admin, _) = AdminKey::find(directory.path(), Some(ADMIN)).unwrap();
@@ -91,19 +109,9 @@ impl Fixture {
 
     async fn with_upstream(config: Config, upstream: Arc<dyn Upstream>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let resources = resources(&directory).await;
-        let control = Control::start(Parts {
-            store: resources.store().clone(),
-            backend: Arc::new(NoSandbox),
-            network: Arc::new(NoNetwork),
-            settings: Settings::default(),
-        });
-        let hosted = Hosted::new(control.await.unwrap(), resources.clone());
-        let server = config.build(Api {
-            sessions: Some(hosted),
-            resources: resources.clone(),
-            upstream,
-        });
+        let api = api(&directory, upstream).await;
+        let resources = api.resources.clone();
+        let server = config.build(api);
         Self {
             endpoints: server.endpoints(),
             server,

@@ -1,5 +1,6 @@
 //! Nobody sees from one workspace into another.
 
+use crate::sessions::without_clocks;
 use crate::{ADMIN, Answer, Fixture};
 use bytes::Bytes;
 use http::{Method, Request};
@@ -9,7 +10,7 @@ use server::Access;
 
 /// What a resource of another workspace is asked with, by endpoint. A new endpoint with a name in its path needs a line
 /// here: what it is for, and a body that would be good.
-const ASKED: [(&str, &str, &str); 15] = [
+const ASKED: [(&str, &str, &str); 16] = [
     ("GET", "/v1/agents/{agent_id}", ""),
     ("POST", "/v1/agents/{agent_id}", "{\"name\": \"taken\"}"),
     ("POST", "/v1/agents/{agent_id}/archive", ""),
@@ -33,6 +34,7 @@ const ASKED: [(&str, &str, &str); 15] = [
     ),
     ("GET", "/v1/sessions/{session_id}/events", ""),
     ("GET", "/v1/sessions/{session_id}/events/stream", ""),
+    ("GET", "/host/v1/sessions/{session_id}/events/ws", ""),
 ];
 
 /// What is the same for every workspace.
@@ -97,14 +99,6 @@ async fn a_resource_of_another_workspace_is_not_there_at_any_endpoint() {
         let kept = fixture.call(&ours_key, Method::GET, &path, None).await.resource();
         assert_eq!(without_clocks(kept), without_clocks(resource));
     }
-}
-
-/// A session counts how long it has been there.
-fn without_clocks(mut resource: Value) -> Value {
-    if let Some(stats) = resource.get_mut("stats") {
-        stats.take();
-    }
-    resource
 }
 
 #[tokio::test]
