@@ -10,6 +10,7 @@ use crate::{
     Summary, Toolset, message, owner, reclaim, record, summary,
 };
 use domain::{Cost, Limits, SessionId};
+use metrics::SessionMeter;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, HashMap};
@@ -42,6 +43,7 @@ pub struct Parts {
     pub backend: Arc<dyn sandbox::Backend>,
     pub network: Arc<dyn Network>,
     pub settings: Settings,
+    pub meter: SessionMeter,
 }
 
 /// What a session is made with.

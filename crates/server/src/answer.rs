@@ -11,7 +11,7 @@ use crate::rate::Meter;
 use crate::reply::{Body, Reply};
 use crate::request_id::RequestId;
 use crate::route::{Access, Route};
-use crate::router::Router;
+use crate::router::{Found, Router};
 use futures_util::FutureExt as _;
 use http::header::{CONTENT_ENCODING, EXPECT};
 use http::request::Parts;
@@ -38,8 +38,8 @@ pub(crate) struct Answering {
 impl Answering {
     pub(crate) fn new(config: &Config, api: Api, routes: Vec<Route>) -> Self {
         Self {
+            router: Router::new(routes, &api.metrics.http),
             api,
-            router: Router::new(routes),
             meter: Meter::new(config.rates),
             reader: Reader::new(config.limits.clone()),
             head_bytes: config.limits.head_bytes,
@@ -185,6 +185,7 @@ mod tests {
             sessions: None,
             resources,
             upstream: Arc::new(NoUpstream),
+            metrics: metrics::Metrics::default(),
         };
         let route = Route::get("/panic", |_| Box::pin(async { panic!("a secret") })).access(Access::Open);
         let answering = Answering::new(&Config::default(), api, vec![route]);

@@ -96,6 +96,7 @@ async fn answer(
         sessions: Some(Hosted::new(running.control.clone(), resources.clone())),
         resources,
         upstream: running.upstream.clone(),
+        metrics: running.metrics.clone(),
     };
     let server: Server = Config::default().build(api);
     terminal.quiet();

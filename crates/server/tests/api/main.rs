@@ -92,17 +92,20 @@ impl Fixture {
     async fn with_upstream(config: Config, upstream: Arc<dyn Upstream>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let resources = resources(&directory).await;
+        let metrics = metrics::Metrics::default();
         let control = Control::start(Parts {
             store: resources.store().clone(),
             backend: Arc::new(NoSandbox),
             network: Arc::new(NoNetwork),
             settings: Settings::default(),
+            meter: metrics.sessions.clone(),
         });
         let hosted = Hosted::new(control.await.unwrap(), resources.clone());
         let server = config.build(Api {
             sessions: Some(hosted),
             resources: resources.clone(),
             upstream,
+            metrics,
         });
         Self {
             endpoints: server.endpoints(),
