@@ -10,9 +10,9 @@ use crate::{
     Summary, Toolset, message, owner, reclaim, record, summary,
 };
 use domain::{Cost, Limits, SessionId};
-use metrics::SessionMeter;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use metrics::SessionMeter;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -166,7 +166,8 @@ impl Start {
                 Ok((place, None))
             }
             Where::New { address, files_from } => {
-                let built = Place::build(&self.parts, &self.record, address, files_from, self.waiting_since).await?;
+                let built =
+                    Place::build(&self.parts, &self.record, address, files_from, self.waiting_since).await?;
                 Ok((built.0, Some(built.1)))
             }
         }

@@ -59,7 +59,11 @@ impl Services for ThisProcess {
         let metrics = Metrics::default();
         let (audit, audit_writer) = StoreAudit::start(store.clone(), metrics.egress.clone());
         let resolver = outbound::Resolver::system();
-        let ledger = Arc::new(StoreLedger::new(store.clone(), self.observer.clone(), metrics.models.clone()));
+        let ledger = Arc::new(StoreLedger::new(
+            store.clone(),
+            self.observer.clone(),
+            metrics.models.clone(),
+        ));
         let gateway = Gateway::new(gateway::Config::new(upstream), ledger);
         let network = HostNetwork {
             gateway: gateway.clone(),

@@ -17,6 +17,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
+use metrics::OpenStream;
 use serde::Serialize;
 use serde_json::json;
 use std::collections::HashSet;
@@ -35,6 +36,7 @@ struct Streaming {
     draining: CancellationToken,
     pings: Interval,
     ended: bool,
+    _open: OpenStream,
 }
 
 /// Which previews a client wants, and of which events it has seen the start.
@@ -69,7 +71,12 @@ impl Previews {
     }
 }
 
-pub(crate) fn reply(events: EventStream, previews: Vec<String>, draining: CancellationToken) -> Reply {
+pub(crate) fn reply(
+    events: EventStream,
+    previews: Vec<String>,
+    draining: CancellationToken,
+    open: OpenStream,
+) -> Reply {
     let mut pings = interval_at(Instant::now() + PING, PING);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let streaming = Streaming {
@@ -78,6 +85,7 @@ pub(crate) fn reply(events: EventStream, previews: Vec<String>, draining: Cancel
         draining,
         pings,
         ended: false,
+        _open: open,
     };
     let frames = stream::unfold(streaming, |mut streaming| async move {
         let bytes = streaming.next().await?;

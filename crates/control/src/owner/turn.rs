@@ -326,7 +326,7 @@ impl Owner {
         tracing::info!(
             message = %turn.kept.message,
             stop_reason = conclusion.stop_reason.kind(),
-            error = conclusion.error.as_ref().map(|error| error.kind.kind()),
+            error = conclusion.error.as_ref().map(|error| tracing::field::debug(&error.kind)),
             took_ms = turn.ran().as_millis() as u64,
             "a turn ended"
         );

@@ -6,6 +6,7 @@ mod connections;
 mod environments;
 mod errors;
 mod keys;
+mod metrics;
 mod models;
 mod no_sandbox;
 mod openapi;
@@ -92,7 +93,7 @@ impl Fixture {
     async fn with_upstream(config: Config, upstream: Arc<dyn Upstream>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let resources = resources(&directory).await;
-        let metrics = metrics::Metrics::default();
+        let metrics = ::metrics::Metrics::default();
         let control = Control::start(Parts {
             store: resources.store().clone(),
             backend: Arc::new(NoSandbox),
