@@ -131,7 +131,7 @@ impl Owner {
         }
         if let Some(turn) = was_working {
             let took_ms = turn.ran().as_millis() as u64;
-            tracing::info!(message = %turn.kept.message, took_ms, "a turn was ended");
+            tracing::info!(turn = %turn.kept.message, took_ms, "a turn was ended");
         }
         self.stand(false, idle);
         Ok(())

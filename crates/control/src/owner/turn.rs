@@ -155,7 +155,7 @@ impl Owner {
         appended: store::Appended,
     ) -> Result<(), Quit> {
         if let Some(Order::Message { event, .. }) = &beginning.order {
-            tracing::info!(message = %event, "a turn began");
+            tracing::info!(turn = %event, "a turn began");
         }
         let (Work::Running(running), Some(order)) = (&self.work, &beginning.order) else {
             return self.begin_in_new_runtime(beginning, appended).await;
@@ -324,7 +324,7 @@ impl Owner {
         }
         self.write(append, batch).await?;
         tracing::info!(
-            message = %turn.kept.message,
+            turn = %turn.kept.message,
             stop_reason = conclusion.stop_reason.kind(),
             error = conclusion.error.as_ref().map(|error| tracing::field::debug(&error.kind)),
             took_ms = turn.ran().as_millis() as u64,
