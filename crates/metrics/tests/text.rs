@@ -110,11 +110,11 @@ fn what_was_counted_is_what_is_read() {
 fn what_is_not_there_any_more_is_not_told_as_it_was() {
     let metrics = Metrics::new("1");
     let before = metrics.text(&[(SessionStatus::Running, 3)], &[(SandboxState::Idle, 3)]);
-    assert_eq!(
-        samples(&before.unwrap())["hostler_sandboxes{state=\"idle\"}"],
-        3.0
+    let (running, idle) = (
+        "hostler_sessions{status=\"running\"}",
+        "hostler_sandboxes{state=\"idle\"}",
     );
-    let read = samples(&metrics.text(&[], &[]).unwrap());
-    assert_eq!(read["hostler_sessions{status=\"running\"}"], 0.0);
-    assert_eq!(read["hostler_sandboxes{state=\"idle\"}"], 0.0);
+    assert_eq!(samples(&before.unwrap()).get(idle), Some(&3.0));
+    let after = samples(&metrics.text(&[], &[]).unwrap());
+    assert_eq!((after.get(running), after.get(idle)), (Some(&0.0), Some(&0.0)));
 }

@@ -29,12 +29,12 @@ pub(crate) struct Found<'a> {
 
 impl Router {
     pub(crate) fn new(routes: Vec<Route>, meter: &HttpMeter) -> Self {
-        let routed = |route: Route| Routed {
+        let counted = |route: Route| Routed {
             meter: meter.route(method_name(&route.method), route.path),
             route,
         };
         Self {
-            routes: routes.into_iter().map(routed).collect(),
+            routes: routes.into_iter().map(counted).collect(),
             unmatched: meter.route("any", "none"),
         }
     }

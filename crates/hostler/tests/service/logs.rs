@@ -52,10 +52,8 @@ impl Serving {
         }
     }
 
-    /// The body of an answer that must be good.
-    async fn call(&self, method: &str, path: &str, body: &Value) -> String {
+    async fn ask(&self, method: &str, path: &str, body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(&self.address).await.unwrap();
-        let body = body.to_string();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: {}\r\nx-api-key: {ADMIN}\r\nconnection: close\r\n\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -63,11 +61,27 @@ impl Serving {
             body.len()
         );
         stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// The body of an answer that must be good.
+    async fn call(&self, method: &str, path: &str, body: &Value) -> String {
+        let mut stream = self.ask(method, path, &body.to_string()).await;
         let mut answer = String::new();
         within(stream.read_to_string(&mut answer)).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 "), "{method} {path}: {answer}");
         body.to_owned()
+    }
+
+    /// Events from now on.
+    async fn follow(&self, path: &str) -> Followed {
+        let mut followed = Followed {
+            stream: self.ask("GET", path, "").await,
+            read: Vec::new(),
+        };
+        within(followed.until("\r\n\r\n")).await;
+        followed
     }
 
     async fn made(&self, path: &str, body: Value) -> String {
@@ -84,6 +98,25 @@ impl Serving {
         let mut errors = self.process.stderr.take().unwrap();
         within(errors.read_to_string(&mut said)).await.unwrap();
         (within(self.process.wait()).await.unwrap(), said)
+    }
+}
+
+/// A stream of events, and what has been read of it.
+struct Followed {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Followed {
+    async fn until(&mut self, words: &str) {
+        while !String::from_utf8_lossy(&self.read).contains(words) {
+            let read = self.stream.read_buf(&mut self.read).await.unwrap();
+            assert!(
+                read > 0,
+                "the stream ended: {}",
+                String::from_utf8_lossy(&self.read)
+            );
+        }
     }
 }
 
@@ -104,26 +137,18 @@ async fn a_session_s_life_is_logged_by_request_and_session_and_without_keys_or_t
     let new = json!({"agent": agent, "environment_id": environment});
     let session = serving.made("/v1/sessions", new).await;
     let path = format!("/v1/sessions/{session}");
+    let mut followed = serving.follow(&format!("{path}/events/stream")).await;
     let message = json!({"type": "user.message", "content": [{"type": "text", "text": QUESTION}]});
     serving
         .call("POST", &format!("{path}/events"), &json!({"events": [message]}))
         .await;
-    let list = format!("{path}/events?types[]=session.status_idle");
-    let turn_ended = async {
-        while !serving
-            .call("GET", &list, &Value::Null)
-            .await
-            .contains("end_turn")
-        {
-            tokio::task::yield_now().await;
-        }
-    };
-    within(turn_ended).await;
+    within(followed.until("end_turn")).await;
     let metrics = serving.call("GET", "/metrics", &Value::Null).await;
     for sample in [
         "hostler_sandbox_start_seconds_count 1\n",
         "hostler_session_first_model_request_seconds_count 1\n",
         "hostler_model_requests_total{outcome=\"completed\"} 2\n",
+        "hostler_open_streams 1\n",
         "hostler_sessions{status=\"idle\"} 1\n",
         "hostler_sandboxes{state=\"idle\"} 1\n",
     ] {
