@@ -8,18 +8,18 @@ use std::time::Duration;
 
 /// The samples of a text by name and labels, each under a family that was declared before it.
 fn samples(text: &str) -> BTreeMap<String, f64> {
-    let mut family = String::new();
+    let mut family = "";
     let mut samples = BTreeMap::new();
     let mut lines = text.lines();
     assert_eq!(lines.next_back(), Some("# EOF"));
     for line in lines {
         if let Some(declared) = line.strip_prefix("# ") {
             let (_, rest) = declared.split_once(' ').unwrap();
-            family = rest.split_once(' ').unwrap().0.to_owned();
+            family = rest.split_once(' ').unwrap().0;
             continue;
         }
         let (name, value) = line.rsplit_once(' ').unwrap();
-        assert!(name.starts_with(&family), "{line} is not of {family}");
+        assert!(name.starts_with(family), "{line} is not of {family}");
         assert_eq!(
             samples.insert(name.to_owned(), value.parse().unwrap()),
             None,
