@@ -123,6 +123,9 @@ pub struct ServeArguments {
     /// Let the simulated model play a script (docs/simulated-model.md) in place of a model
     #[arg(long, value_name = "SCRIPT")]
     pub simulate: Option<PathBuf>,
+    /// Answer `/metrics` without a key; else it takes the admin key
+    #[arg(long)]
+    pub open_metrics: bool,
     #[command(flatten)]
     pub data: DataArgument,
 }

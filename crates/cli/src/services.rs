@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use control::{Control, Lifetime};
 use futures_util::future::BoxFuture;
+use metrics::Metrics;
 use sandbox::{Backend, Report};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,6 +67,8 @@ impl std::fmt::Debug for Upstream {
 pub struct Running {
     pub control: Control,
     pub store: Store,
+    /// What is counted of it.
+    pub metrics: Metrics,
     /// What the model API says of itself.
     pub upstream: Arc<dyn server::Upstream>,
     pub backend: Arc<dyn Backend>,

@@ -141,10 +141,13 @@ impl Entry {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         self.standing.send_modify(|standing| standing.gone = false);
         let watched = Watched(self.standing.clone());
-        let task = tasks::start("session owner", async move {
+        // The request that it is started for ends before it.
+        let span = tracing::info_span!(parent: None, "session", session = %id);
+        let owner_runs = async move {
             let _watched = watched;
             Owner::new(begin, receiver).run().await;
-        });
+        };
+        let task = span.in_scope(|| tasks::start("session owner", owner_runs));
         *owner = Some(Handle {
             commands: commands.clone(),
             task,

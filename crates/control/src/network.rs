@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use domain::{Cost, SessionId};
+use std::time::Instant;
 
 /// What one sandbox may reach, and for how much.
 #[derive(Debug, Clone)]
@@ -13,6 +14,8 @@ pub struct Grant {
     pub budget: Option<Cost>,
     /// What the session's earlier calls cost.
     pub already_spent: Cost,
+    /// When the message came that the session's first sandbox is for; nothing for a later one.
+    pub waiting_since: Option<Instant>,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -133,6 +133,8 @@ struct Running {
     seen: u64,
     /// Bytes of lines that were seen and are not stored.
     unstored_bytes: usize,
+    /// When the first of them came.
+    unstored_since: Option<std::time::Instant>,
     /// It has asked something for the user since the last append.
     asked: bool,
     /// The end of what the runtime said on standard error.

@@ -8,6 +8,7 @@ use crate::record::Record;
 use crate::sessions::Parts;
 use domain::{Cost, SandboxId, SandboxState};
 use guest_protocol::Client;
+use std::time::Instant;
 use uuid::Uuid;
 
 pub(crate) struct Place {
@@ -69,6 +70,7 @@ impl Place {
         record: &Record,
         address: Address,
         files_from: Option<SandboxId>,
+        waiting_since: Option<Instant>,
     ) -> Result<(Self, Files), PlaceError> {
         let files = match files_from {
             Some(_) => Files::Kept,
@@ -81,16 +83,16 @@ impl Place {
             egress_ports: record.rules.explicit_ports(),
             files_from,
         };
-        match parts.backend.create(&spec).await {
+        match create(parts, &spec).await {
             Ok(created) => {
-                let place = Self::serve(parts, record, address, created).await;
+                let place = Self::serve(parts, record, address, created, waiting_since).await;
                 Ok((place?, files))
             }
             // The one before it left none.
             Err(sandbox::Error::NotFound { .. }) if spec.files_from.is_some() => {
                 spec.files_from = None;
-                let created = parts.backend.create(&spec).await?;
-                let place = Self::serve(parts, record, address, created).await;
+                let created = create(parts, &spec).await?;
+                let place = Self::serve(parts, record, address, created, None).await;
                 Ok((place?, Files::Lost))
             }
             Err(error) => Err(error.into()),
@@ -100,7 +102,7 @@ impl Place {
     /// Finds a sandbox that was built by a host before this one.
     pub(crate) async fn find(parts: &Parts, record: &Record, address: Address) -> Result<Self, PlaceError> {
         let created = parts.backend.attach(&address.sandbox).await?;
-        Self::serve(parts, record, address, created).await
+        Self::serve(parts, record, address, created, None).await
     }
 
     async fn serve(
@@ -112,6 +114,7 @@ impl Place {
             state,
         }: Address,
         created: sandbox::Created,
+        waiting_since: Option<Instant>,
     ) -> Result<Self, PlaceError> {
         let session = &record.row.id;
         let spent = parts.store.model_call_sums(session).await;
@@ -122,6 +125,7 @@ impl Place {
                     rules: record.rules.clone(),
                     budget: record.settings.max_cost,
                     already_spent: spent.cost,
+                    waiting_since,
                 };
                 let attached = parts.network.attach(session, grant, created.listeners).await;
                 attached.map_err(PlaceError::from)
@@ -184,6 +188,25 @@ impl Place {
     }
 }
 
+async fn create(parts: &Parts, spec: &sandbox::Spec) -> Result<sandbox::Created, sandbox::Error> {
+    let began = Instant::now();
+    let created = parts.backend.create(spec).await;
+    let took = began.elapsed();
+    match &created {
+        Ok(_) => {
+            parts.meter.sandbox_started(took);
+            tracing::info!(sandbox = %spec.id, took_ms = took.as_millis() as u64, "a sandbox started");
+        }
+        // There are no files to go on with; it is built without.
+        Err(sandbox::Error::NotFound { .. }) if spec.files_from.is_some() => {}
+        Err(error) => {
+            parts.meter.sandbox_failed();
+            tracing::warn!(sandbox = %spec.id, %error, "a sandbox could not be started");
+        }
+    }
+    created
+}
+
 /// Destroys a sandbox, built or not, and records it.
 pub(crate) async fn destroy(parts: &Parts, sandbox: &SandboxId) -> Vec<CleanupFailure> {
     let deadline = parts.settings.deadlines.destroy;
@@ -204,7 +227,10 @@ pub(crate) async fn destroy(parts: &Parts, sandbox: &SandboxId) -> Vec<CleanupFa
         .set_sandbox_state(sandbox, SandboxState::Destroyed)
         .await
     {
-        Ok(()) => Vec::new(),
+        Ok(()) => {
+            tracing::info!(%sandbox, "a sandbox ended");
+            Vec::new()
+        }
         Err(error) => failure("recording the end", error.to_string()),
     }
 }

@@ -12,6 +12,7 @@ use crate::{
 use domain::{Cost, Limits, SessionId};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use metrics::SessionMeter;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,6 +43,7 @@ pub struct Parts {
     pub backend: Arc<dyn sandbox::Backend>,
     pub network: Arc<dyn Network>,
     pub settings: Settings,
+    pub meter: SessionMeter,
 }
 
 /// What a session is made with.

@@ -12,7 +12,7 @@ use domain::{Cost, EventId, SandboxId, SessionId};
 use guest_protocol::{ClientError, ErrorKind};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use store::{LoggedEvent, Query, Store};
 use stream_json::FrameError;
 use uuid::Uuid;
@@ -98,6 +98,8 @@ pub(crate) struct Start {
     pub had_process: bool,
     /// Before anything is tried.
     pub pause: Duration,
+    /// When the session's first message came, where this is for it.
+    pub waiting_since: Option<Instant>,
 }
 
 /// What became of a start. A place without a runtime is there to be used or torn down.
@@ -164,7 +166,8 @@ impl Start {
                 Ok((place, None))
             }
             Where::New { address, files_from } => {
-                let built = Place::build(&self.parts, &self.record, address, files_from).await?;
+                let built =
+                    Place::build(&self.parts, &self.record, address, files_from, self.waiting_since).await?;
                 Ok((built.0, Some(built.1)))
             }
         }

@@ -21,7 +21,9 @@ pub(crate) fn start<T: Send + 'static>(
     name: &'static str,
     future: impl Future<Output = T> + Send + 'static,
 ) -> Task<T> {
-    let handle = tokio::spawn(future.instrument(tracing::debug_span!("task", name)));
+    let named = future.instrument(tracing::debug_span!("task", name));
+    // What it logs is about what its starter was about, also where the task's own span is not recorded.
+    let handle = tokio::spawn(named.in_current_span());
     Task { name, handle }
 }
 

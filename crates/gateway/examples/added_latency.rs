@@ -40,6 +40,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         token: TOKEN.to_owned(),
         budget: None,
         already_spent: Cost::ZERO,
+        waiting_since: None,
     };
     let serving = gateway.serve(grant, listener.into())?;
 

@@ -31,6 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         token: token.clone(),
         budget: None,
         already_spent: Cost::ZERO,
+        waiting_since: None,
     };
     let serving = gateway.serve(grant, listener.into())?;
 

@@ -144,6 +144,7 @@ async fn open(call: &Call) -> Option<CallId> {
         stream: call.head.stream,
         request_bytes: call.outgoing.body.len() as u64,
         started_at: (call.shared.config.clock)(),
+        waited: call.session.waited(),
     };
     let deadline = call.shared.config.limits.ledger_deadline;
     match tokio::time::timeout(deadline, call.shared.ledger.open(&new)).await {

@@ -36,6 +36,8 @@ pub struct NewCall {
     pub stream: bool,
     pub request_bytes: u64,
     pub started_at: OffsetDateTime,
+    /// How long the session's first call was waited for.
+    pub waited: Option<Duration>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

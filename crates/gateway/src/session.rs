@@ -5,6 +5,7 @@
 use crate::Secret;
 use domain::{Cost, PriceTable, SessionId, Usage};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,6 +19,8 @@ pub struct SessionGrant {
     pub budget: Option<Cost>,
     /// By calls before this gateway served the session.
     pub already_spent: Cost,
+    /// Since when somebody waits for the first call; nothing where it was made before.
+    pub waiting_since: Option<Instant>,
 }
 
 pub(crate) struct Session {
@@ -25,6 +28,7 @@ pub(crate) struct Session {
     pub(crate) token: Secret,
     budget: Mutex<Option<Cost>>,
     spent: Mutex<Spent>,
+    waiting_since: Mutex<Option<Instant>>,
     /// A permit for each call that may run.
     pub(crate) calls: Arc<Semaphore>,
     /// The calls that do.
@@ -53,6 +57,7 @@ impl Session {
             token: Secret::new(grant.token),
             budget: Mutex::new(grant.budget),
             spent: Mutex::new(spent),
+            waiting_since: Mutex::new(grant.waiting_since),
             calls: Arc::new(Semaphore::new(concurrent_calls)),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -66,6 +71,12 @@ impl Session {
 
     pub(crate) fn set_budget(&self, budget: Option<Cost>) {
         *self.budget.lock().unwrap_or_else(PoisonError::into_inner) = budget;
+    }
+
+    /// How long the session's first call was waited for; nothing for every other one.
+    pub(crate) fn waited(&self) -> Option<Duration> {
+        let mut since = self.waiting_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.take().map(|since| since.elapsed())
     }
 
     pub(crate) fn spent(&self) -> Spent {
@@ -151,6 +162,7 @@ mod tests {
             token: "t".to_owned(),
             budget: None,
             already_spent: Cost::from_usd(1.0),
+            waiting_since: None,
         };
         let session = Arc::new(Session::new(grant, 1));
         let prices = Arc::new(PriceTable::built_in().clone());

@@ -6,6 +6,7 @@
 
 use domain::SessionId;
 use egress::{Audit, AuditEntry};
+use metrics::EgressMeter;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct StoreAudit {
     queue: mpsc::Sender<AuditEntry>,
     dropped: Arc<AtomicU64>,
+    meter: EgressMeter,
 }
 
 /// The task that writes. Waiting for it after every [`StoreAudit`] is gone waits for the last decision.
@@ -30,16 +32,25 @@ pub(crate) struct AuditWriter {
 }
 
 impl StoreAudit {
-    pub(crate) fn start(store: Store) -> (Self, AuditWriter) {
+    pub(crate) fn start(store: Store, meter: EgressMeter) -> (Self, AuditWriter) {
         let (queue, entries) = mpsc::channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
         let task = tokio::spawn(write(store, entries, Arc::clone(&dropped)));
-        (Self { queue, dropped }, AuditWriter { task })
+        let audit = Self {
+            queue,
+            dropped,
+            meter,
+        };
+        (audit, AuditWriter { task })
     }
 }
 
 impl Audit for StoreAudit {
     fn record(&self, entry: AuditEntry) {
+        // The end of a connection is no decision.
+        if entry.traffic.is_none() {
+            self.meter.decided(entry.allowed);
+        }
         if self.queue.try_send(entry).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }

@@ -3,6 +3,7 @@
 use crate::benches;
 use crate::service;
 use crate::stack::ThisProcess;
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use cli::{Environment, Signals, Terminal};
 use std::ffi::OsString;
@@ -37,7 +38,10 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    start_log();
+    let serves = matches!(&arguments.program, Program::Command(cli::Command::Serve(_)));
+    if let Err(error) = start_log(if serves { "info" } else { "error" }) {
+        return fail(&format!("{error:#}"));
+    }
     if let Program::Command(cli::Command::Serve(arguments)) = &arguments.program
         && let Err(error) = service::prepare(arguments)
     {
@@ -62,18 +66,27 @@ async fn serve(command: &cli::Command) -> ExitCode {
     }
 }
 
-/// Warnings, or what `HOSTLER_LOG` asks for, on standard error: lines for people on a terminal, JSON elsewhere.
-fn start_log() {
-    let filter = EnvFilter::try_from_env("HOSTLER_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
+/// What `HOSTLER_LOG` asks for, or else this much, on standard error: lines for people on a terminal, JSON elsewhere.
+fn start_log(level: &str) -> anyhow::Result<()> {
+    let filter = match std::env::var("HOSTLER_LOG") {
+        Ok(asked) if !asked.is_empty() => EnvFilter::try_new(&asked).with_context(|| {
+            format!("HOSTLER_LOG={asked:?} is no filter: try `debug`, or `info,gateway=debug`")
+        })?,
+        Err(std::env::VarError::NotUnicode(_)) => anyhow::bail!("HOSTLER_LOG is not UTF-8"),
+        Ok(_) | Err(std::env::VarError::NotPresent) => EnvFilter::new(level),
+    };
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let started = if std::io::stderr().is_terminal() {
         registry.with(layer.without_time().with_target(false)).try_init()
     } else {
-        registry.with(layer.json()).try_init()
+        // Fields of a line stand beside those of its spans.
+        let layer = layer.json().flatten_event(true).with_current_span(false);
+        registry.with(layer).try_init()
     };
     // A second log in one process would be our own mistake, and no reason to stop.
     debug_assert!(started.is_ok());
+    Ok(())
 }
 
 #[expect(clippy::print_stderr, reason = "before there is a terminal to render on")]

@@ -1,7 +1,8 @@
-//! The gateway's ledger, kept in the store.
+//! The gateway's ledger, kept in the store and counted.
 
 use async_trait::async_trait;
 use gateway::{CallId, CallOutcome, Ended, Ledger, LedgerError, NewCall};
+use metrics::ModelMeter;
 use std::time::Instant;
 use store::{Closed, Outcome, Store};
 use tokio::sync::mpsc;
@@ -19,11 +20,16 @@ pub(crate) type Observer = mpsc::UnboundedSender<Seen>;
 pub(crate) struct StoreLedger {
     store: Store,
     observer: Option<Observer>,
+    meter: ModelMeter,
 }
 
 impl StoreLedger {
-    pub(crate) fn new(store: Store, observer: Option<Observer>) -> Self {
-        Self { store, observer }
+    pub(crate) fn new(store: Store, observer: Option<Observer>, meter: ModelMeter) -> Self {
+        Self {
+            store,
+            observer,
+            meter,
+        }
     }
 
     fn tell(&self, seen: Seen) {
@@ -44,6 +50,9 @@ fn refused(error: &store::Error) -> LedgerError {
 impl Ledger for StoreLedger {
     async fn open(&self, call: &NewCall) -> Result<CallId, LedgerError> {
         self.tell(Seen::Opened(Instant::now()));
+        if let Some(waited) = call.waited {
+            self.meter.first_request(waited);
+        }
         let call = store::NewCall {
             session: call.session_id.clone(),
             model: call.model.clone(),
@@ -60,6 +69,9 @@ impl Ledger for StoreLedger {
 
     async fn close(&self, id: CallId, outcome: &CallOutcome) -> Result<(), LedgerError> {
         self.tell(Seen::Closed(Instant::now()));
+        let ended = outcome.ended.as_str();
+        self.meter
+            .ended(ended, outcome.duration, &outcome.usage, outcome.cost);
         let closed = Closed {
             outcome: match outcome.ended {
                 Ended::Completed => Outcome::Completed,

@@ -58,6 +58,7 @@ impl Network for HostNetwork {
             token: grant.token,
             budget: grant.budget,
             already_spent: grant.already_spent,
+            waiting_since: grant.waiting_since,
         };
         let gateway = self
             .gateway

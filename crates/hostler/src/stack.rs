@@ -11,6 +11,7 @@ use domain::Limits;
 use egress::Egress;
 use futures_util::FutureExt as _;
 use gateway::{Credential, Gateway, Secret};
+use metrics::Metrics;
 use sandbox::Backend as _;
 use sandbox_linux::{LinuxBackend, Options};
 use simulated_model::{Script, Server};
@@ -55,9 +56,14 @@ impl Services for ThisProcess {
         let store = store?;
         let backend = backend.map_err(|error| part("sandbox backend", &error))?;
         let backend = backend.map_err(|error| part("sandbox backend", &error))?;
-        let (audit, audit_writer) = StoreAudit::start(store.clone());
+        let metrics = Metrics::default();
+        let (audit, audit_writer) = StoreAudit::start(store.clone(), metrics.egress.clone());
         let resolver = outbound::Resolver::system();
-        let ledger = Arc::new(StoreLedger::new(store.clone(), self.observer.clone()));
+        let ledger = Arc::new(StoreLedger::new(
+            store.clone(),
+            self.observer.clone(),
+            metrics.models.clone(),
+        ));
         let gateway = Gateway::new(gateway::Config::new(upstream), ledger);
         let network = HostNetwork {
             gateway: gateway.clone(),
@@ -71,6 +77,7 @@ impl Services for ThisProcess {
                 lifetime: options.lifetime,
                 ..Settings::default()
             },
+            meter: metrics.sessions.clone(),
         })
         .await?;
         let leave_sandboxes = Arc::new(AtomicBool::new(false));
@@ -85,6 +92,7 @@ impl Services for ThisProcess {
         Ok(Running {
             control,
             store,
+            metrics,
             upstream: Arc::new(ModelApi(gateway)),
             leave_sandboxes,
             report: backend.report().await?,

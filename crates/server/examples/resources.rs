@@ -50,6 +50,7 @@ async fn main() -> Result<()> {
         resources: resources.clone(),
         sessions: None,
         upstream: Arc::new(NoUpstream),
+        metrics: metrics::Metrics::default(),
     };
     config.build(api).run(vec![listener], shutdown).await?;
     resources.store().close().await;

@@ -11,7 +11,8 @@ use crate::rate::Meter;
 use crate::reply::{Body, Reply};
 use crate::request_id::RequestId;
 use crate::route::{Access, Route};
-use crate::router::Router;
+use crate::router::{Found, Router};
+use domain::SessionId;
 use futures_util::FutureExt as _;
 use http::header::{CONTENT_ENCODING, EXPECT};
 use http::request::Parts;
@@ -22,8 +23,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span, field};
 
+/// Characters of a path that is no route's.
+const LOGGED_PATH: usize = 200;
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 /// What all requests share.
@@ -39,8 +42,8 @@ pub(crate) struct Answering {
 impl Answering {
     pub(crate) fn new(config: &Config, api: Api, routes: Vec<Route>) -> Self {
         Self {
+            router: Router::new(routes, &api.metrics.http),
             api,
-            router: Router::new(routes),
             meter: Arc::new(Meter::new(config.rates)),
             reader: Reader::new(config.limits.clone()),
             head_bytes: config.limits.head_bytes,
@@ -48,16 +51,20 @@ impl Answering {
         }
     }
 
-    pub(crate) fn routes(&self) -> &[Route] {
+    pub(crate) fn routes(&self) -> impl Iterator<Item = &Route> {
         self.router.routes()
     }
 
     pub(crate) async fn answer(&self, request: Request<Body>) -> Reply {
         let id = RequestId::random();
-        let (method, path) = (request.method(), request.uri().path());
-        let span = tracing::info_span!("request", %id, %method, path, key = tracing::field::Empty);
         let began = Instant::now();
-        let answered = AssertUnwindSafe(self.handle(request).instrument(span.clone()))
+        let (head, body) = request.into_parts();
+        let found = self.find(&head);
+        let meter = found
+            .as_ref()
+            .map_or(self.router.unmatched(), |found| found.meter);
+        let span = span(&id, &head, found.as_ref().ok());
+        let answered = AssertUnwindSafe(self.handle(found, head, body).instrument(span.clone()))
             .catch_unwind()
             .await;
         let _entered = span.enter();
@@ -66,17 +73,32 @@ impl Answering {
             tell(&error);
             error.into_reply(&id)
         });
-        tracing::info!(status = reply.status().as_u16(), took = ?began.elapsed(), "answered");
+        let (status, took) = (reply.status().as_u16(), began.elapsed());
+        meter.answered(status, took);
+        tracing::info!(status, took_ms = took.as_millis() as u64, "answered");
         if let Ok(value) = HeaderValue::from_str(id.as_str()) {
             reply.headers_mut().insert(REQUEST_ID, value);
         }
         reply
     }
 
-    async fn handle(&self, request: Request<Body>) -> Result<Reply, ApiError> {
-        let (head, body) = request.into_parts();
+    fn find(&self, head: &Parts) -> Result<Found<'_>, ApiError> {
+        self.check_head(head)?;
+        self.router.find(&head.method, head.uri.path())
+    }
+
+    async fn handle(
+        &self,
+        found: Result<Found<'_>, ApiError>,
+        head: Parts,
+        body: Body,
+    ) -> Result<Reply, ApiError> {
         let asks_first = head.headers.contains_key(EXPECT);
-        match self.admit(head).await {
+        let admitted = match found {
+            Ok(found) => self.admit(found, head).await,
+            Err(error) => Err(error),
+        };
+        match admitted {
             Ok((route, call)) => self.call(route, call, body).await,
             Err(error) => {
                 // A client that asked first has not sent it.
@@ -89,9 +111,10 @@ impl Answering {
     }
 
     /// Everything that is known from the head.
-    async fn admit(&self, head: Parts) -> Result<(&Route, Call), ApiError> {
-        self.check_head(&head)?;
-        let (route, parameters) = self.router.find(&head.method, head.uri.path())?;
+    async fn admit<'a>(&self, found: Found<'a>, head: Parts) -> Result<(&'a Route, Call), ApiError> {
+        let Found {
+            route, parameters, ..
+        } = found;
         let identity = match route.access {
             Access::Open => None,
             Access::Workspace | Access::Admin => Some(self.identify(&head, route).await?),
@@ -148,6 +171,35 @@ impl Answering {
     }
 }
 
+/// Who asked for what, in every line that is logged of it. What a client made up is cut.
+fn span(id: &RequestId, head: &Parts, found: Option<&Found<'_>>) -> Span {
+    let span = tracing::info_span!(
+        "request",
+        request = %id,
+        method = field::Empty,
+        route = field::Empty,
+        path = field::Empty,
+        session = field::Empty,
+        key = field::Empty,
+    );
+    let Some(found) = found else {
+        let shown: String = head.uri.path().chars().take(LOGGED_PATH).collect();
+        span.record("path", shown);
+        return span;
+    };
+    span.record("method", found.route.method.as_str());
+    span.record("route", found.route.path);
+    let mut parameters = found.parameters.iter();
+    let session = parameters.find_map(|(name, value)| match *name {
+        "session_id" => value.parse::<SessionId>().ok(),
+        _ => None,
+    });
+    if let Some(session) = session {
+        span.record("session", session.as_str());
+    }
+    span
+}
+
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> ApiError {
     let said = panic
         .downcast_ref::<&str>()
@@ -187,6 +239,7 @@ mod tests {
             sessions: None,
             resources,
             upstream: Arc::new(NoUpstream),
+            metrics: metrics::Metrics::default(),
         };
         let route = Route::get("/panic", |_| Box::pin(async { panic!("a secret") })).access(Access::Open);
         let answering = Answering::new(&Config::default(), api, vec![route]);

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use control::{Hosted, Resources};
+use metrics::Metrics;
 use std::sync::Arc;
 
 /// Cheap to clone.
@@ -13,6 +14,8 @@ pub struct Api {
     pub sessions: Option<Hosted>,
     /// Where models run.
     pub upstream: Arc<dyn Upstream>,
+    /// What is counted of the server, for `/metrics`.
+    pub metrics: Metrics,
 }
 
 /// The model API behind the gateway, as far as it is asked about itself.

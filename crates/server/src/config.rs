@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct Config {
     pub limits: Limits,
     pub rates: Rates,
+    /// Whether `/metrics` is told to who has no key; else it takes the admin key.
+    pub open_metrics: bool,
 }
 
 impl Config {

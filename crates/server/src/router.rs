@@ -3,38 +3,68 @@
 use crate::api_error::ApiError;
 use crate::route::Route;
 use http::Method;
+use metrics::{HttpMeter, RouteMeter};
 use percent_encoding::percent_decode_str;
 
 /// The segments of a path that stood for names.
 pub(crate) type Parameters = Vec<(&'static str, String)>;
 
 pub(crate) struct Router {
-    routes: Vec<Route>,
+    routes: Vec<Routed>,
+    /// For requests of no route.
+    unmatched: RouteMeter,
+}
+
+struct Routed {
+    route: Route,
+    meter: RouteMeter,
+}
+
+/// What a request is for.
+pub(crate) struct Found<'a> {
+    pub(crate) route: &'a Route,
+    pub(crate) meter: &'a RouteMeter,
+    pub(crate) parameters: Parameters,
 }
 
 impl Router {
-    pub(crate) fn new(routes: Vec<Route>) -> Self {
-        Self { routes }
+    pub(crate) fn new(routes: Vec<Route>, meter: &HttpMeter) -> Self {
+        let counted = |route: Route| Routed {
+            meter: meter.route(method_name(&route.method), route.path),
+            route,
+        };
+        Self {
+            routes: routes.into_iter().map(counted).collect(),
+            unmatched: meter.route("any", "none"),
+        }
     }
 
-    pub(crate) fn routes(&self) -> &[Route] {
-        &self.routes
+    pub(crate) fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter().map(|routed| &routed.route)
+    }
+
+    pub(crate) fn unmatched(&self) -> &RouteMeter {
+        &self.unmatched
     }
 
     /// `HEAD` is answered as `GET`; the body of the answer is left out on the connection.
-    pub(crate) fn find(&self, method: &Method, path: &str) -> Result<(&Route, Parameters), ApiError> {
+    pub(crate) fn find(&self, method: &Method, path: &str) -> Result<Found<'_>, ApiError> {
         let wanted = if *method == Method::HEAD {
             &Method::GET
         } else {
             method
         };
         let mut allowed: Vec<&str> = Vec::new();
-        for route in &self.routes {
+        for Routed { route, meter } in &self.routes {
             let Some(parameters) = parameters(route.path, path) else {
                 continue;
             };
             if route.method == *wanted {
-                return Ok((route, parameters));
+                return Ok(Found {
+                    route,
+                    meter,
+                    parameters,
+                });
             }
             allowed.push(route.method.as_str());
         }
@@ -49,6 +79,18 @@ impl Router {
             format!("{shown} takes {allowed}, and not {method}"),
             &allowed,
         ))
+    }
+}
+
+/// Routes have no method that a client made up.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        _ => "any",
     }
 }
 

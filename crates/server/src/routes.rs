@@ -5,6 +5,7 @@ mod environments;
 mod events;
 mod health;
 mod keys;
+pub(crate) mod metrics;
 mod models;
 mod sessions;
 mod workspaces;
@@ -22,6 +23,7 @@ pub(crate) fn all() -> Vec<Route> {
         keys::routes(),
         workspaces::routes(),
         health::routes(),
+        metrics::routes(),
     ]
     .into_iter()
     .flatten()

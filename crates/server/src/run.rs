@@ -31,15 +31,19 @@ pub enum ServeError {
 
 impl Server {
     pub(crate) fn new(config: Config, api: Api) -> Self {
+        let mut routes = routes::all();
+        if config.open_metrics {
+            routes::metrics::open(&mut routes);
+        }
         Self {
-            answering: Arc::new(Answering::new(&config, api, routes::all())),
+            answering: Arc::new(Answering::new(&config, api, routes)),
             limits: config.limits,
         }
     }
 
     /// Every endpoint that there is.
     pub fn endpoints(&self) -> Vec<Endpoint> {
-        let routes = self.answering.routes().iter();
+        let routes = self.answering.routes();
         routes.map(crate::route::Route::endpoint).collect()
     }
 

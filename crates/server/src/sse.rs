@@ -15,6 +15,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
+use metrics::OpenStream;
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
@@ -30,9 +31,15 @@ struct Streaming {
     draining: CancellationToken,
     pings: Interval,
     ended: bool,
+    _open: OpenStream,
 }
 
-pub(crate) fn reply(events: EventStream, previews: Vec<String>, draining: CancellationToken) -> Reply {
+pub(crate) fn reply(
+    events: EventStream,
+    previews: Vec<String>,
+    draining: CancellationToken,
+    open: OpenStream,
+) -> Reply {
     let mut pings = interval_at(Instant::now() + PING, PING);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let streaming = Streaming {
@@ -40,6 +47,7 @@ pub(crate) fn reply(events: EventStream, previews: Vec<String>, draining: Cancel
         draining,
         pings,
         ended: false,
+        _open: open,
     };
     let frames = stream::unfold(streaming, |mut streaming| async move {
         let bytes = streaming.next().await?;

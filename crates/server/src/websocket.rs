@@ -42,8 +42,10 @@ pub(crate) fn reply(mut call: Call, session: SessionId, following: Following) ->
     let limits = call.reader.limits().clone();
     let memory = call.reader.memory(BODY_BYTES);
     let draining = call.draining.clone();
+    let open = call.api.metrics.http.stream();
     let client = Client::new(call, session)?;
     afterwards.set(async move {
+        let _open = open;
         match upgrade.await {
             Ok(upgraded) => {
                 let (socket, flow) = Metered::new(TokioIo::new(upgraded), memory);

@@ -5,6 +5,7 @@
 //! commit; readers never wait for it. A session's log takes an append only from its present owner, told by the epoch.
 
 pub mod agents;
+pub mod census;
 pub mod egress_audit;
 pub mod environments;
 pub mod error;
@@ -23,6 +24,7 @@ mod schema;
 mod writer;
 
 pub use agents::AgentFilter;
+pub use census::Census;
 pub use egress_audit::Decision;
 pub use error::{Error, OpenError};
 pub use event_pages::EventFilter;

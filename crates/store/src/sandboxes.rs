@@ -162,10 +162,14 @@ fn state_name(state: SandboxState) -> String {
 }
 
 fn state(id: &SandboxId, name: &str) -> Result<SandboxState, Error> {
-    serde_json::from_value(Value::from(name)).map_err(|error| Error::Corrupt {
+    state_named(name).map_err(|reason| Error::Corrupt {
         what: format!("sandbox {id}"),
-        reason: error.to_string(),
+        reason,
     })
+}
+
+pub(crate) fn state_named(name: &str) -> Result<SandboxState, String> {
+    serde_json::from_value(Value::from(name)).map_err(|error| error.to_string())
 }
 
 fn sandbox(row: &SqliteRow) -> Result<Sandbox, Error> {

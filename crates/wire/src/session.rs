@@ -23,6 +23,20 @@ pub enum StopReason {
 
 open_enum!(StopReason: "end_turn", "requires_action", "retries_exhausted", "budget_reached", "refusal");
 
+impl StopReason {
+    /// Its `type`.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::EndTurn => "end_turn",
+            Self::RequiresAction { .. } => "requires_action",
+            Self::RetriesExhausted => "retries_exhausted",
+            Self::BudgetReached => "budget_reached",
+            Self::Refusal => "refusal",
+            Self::Unknown(unknown) => unknown.kind(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename = "refusal")]
 pub struct StopDetails {

@@ -51,7 +51,7 @@ pub(crate) async fn serve(
         lifetime: Lifetime::Session,
     };
     let mut running = start(services, &options, signals).await?;
-    let served = answer(&running, listener, environment, terminal, signals).await;
+    let served = answer(&running, listener, arguments, environment, terminal, signals).await;
     terminal.status("ending");
     let shutdown = std::mem::replace(&mut running.shutdown, Box::pin(std::future::ready(())));
     drop(running);
@@ -73,6 +73,7 @@ async fn listen(arguments: &ServeArguments, environment: &Environment) -> Result
 async fn answer(
     running: &Running,
     listener: TcpListener,
+    arguments: &ServeArguments,
     environment: &Environment,
     terminal: &mut Terminal,
     signals: &mut Signals,
@@ -96,8 +97,13 @@ async fn answer(
         sessions: Some(Hosted::new(running.control.clone(), resources.clone())),
         resources,
         upstream: running.upstream.clone(),
+        metrics: running.metrics.clone(),
     };
-    let server: Server = Config::default().build(api);
+    let config = Config {
+        open_metrics: arguments.open_metrics,
+        ..Config::default()
+    };
+    let server: Server = config.build(api);
     terminal.quiet();
     welcome(running, &url, &shown, terminal);
     let stop = CancellationToken::new();

@@ -132,11 +132,13 @@ impl Services for Broken {
         let instance = Instance::open(&options.data)?;
         let store = Store::open(instance).await?;
         let backend: Arc<dyn Backend> = Arc::new(NoSandbox);
+        let metrics = metrics::Metrics::default();
         let control = Control::start(Parts {
             store: store.clone(),
             backend: Arc::clone(&backend),
             network: Arc::new(NoNetwork),
             settings: Settings::default(),
+            meter: metrics.sessions.clone(),
         })
         .await?;
         let shutdowns = Arc::clone(&self.shutdowns);
@@ -147,6 +149,7 @@ impl Services for Broken {
             backend,
             data: options.data.clone(),
             store: store.clone(),
+            metrics,
             upstream: Arc::new(server::NoUpstream),
             leave_sandboxes: Arc::default(),
             shutdown: Box::pin(async move {

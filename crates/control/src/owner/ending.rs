@@ -129,6 +129,10 @@ impl Owner {
             let append = self.append(&batch);
             self.write(append, batch).await?;
         }
+        if let Some(turn) = was_working {
+            let took_ms = turn.ran().as_millis() as u64;
+            tracing::info!(turn = %turn.kept.message, took_ms, "a turn was ended");
+        }
         self.stand(false, idle);
         Ok(())
     }

@@ -151,6 +151,9 @@ impl Owner {
         if let (Work::Running(running), Some(lines)) = (&mut self.work, &append.lines) {
             running.stored = lines.last;
             running.unstored_bytes = 0;
+            if let Some(since) = running.unstored_since.take() {
+                self.parts.meter.appended(since.elapsed());
+            }
             running.runtime.acks.stored(lines.last);
         }
         let mut events = appended.events.into_iter().peekable();

@@ -38,7 +38,13 @@ impl Owner {
                 break;
             };
             let next = match report {
-                Report::Record { record, bytes, .. } => {
+                Report::Record {
+                    record,
+                    bytes,
+                    received,
+                    ..
+                } => {
+                    running.unstored_since.get_or_insert(received);
                     running.take(record, bytes, self.turn.as_mut(), &mut batch)
                 }
                 Report::Broken { reason } => {

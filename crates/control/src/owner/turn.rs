@@ -154,6 +154,9 @@ impl Owner {
         beginning: Beginning,
         appended: store::Appended,
     ) -> Result<(), Quit> {
+        if let Some(Order::Message { event, .. }) = &beginning.order {
+            tracing::info!(turn = %event, "a turn began");
+        }
         let (Work::Running(running), Some(order)) = (&self.work, &beginning.order) else {
             return self.begin_in_new_runtime(beginning, appended).await;
         };
@@ -211,6 +214,7 @@ impl Owner {
     pub(super) fn start(&mut self, place: Where, what: What, pause: Duration) {
         let sandbox = place.sandbox().clone();
         let had_process = self.processes > 0;
+        let began = self.turn.as_ref().and_then(|turn| turn.running);
         if matches!(what, What::Run { .. }) {
             self.processes += 1;
         }
@@ -222,6 +226,7 @@ impl Owner {
             what,
             had_process,
             pause,
+            waiting_since: began.filter(|_| !had_process).map(Instant::into_std),
         };
         self.work = Work::Starting {
             task: tasks::start("sandbox start", start.run()),
@@ -269,6 +274,7 @@ impl Owner {
             stored,
             seen: stored,
             unstored_bytes: 0,
+            unstored_since: None,
             asked: false,
             last_words: String::new(),
         }));
@@ -317,6 +323,13 @@ impl Owner {
             append.sandbox = self.sandbox_moves(SandboxState::Idle);
         }
         self.write(append, batch).await?;
+        tracing::info!(
+            turn = %turn.kept.message,
+            stop_reason = conclusion.stop_reason.kind(),
+            error = conclusion.error.as_ref().map(|error| tracing::field::debug(&error.kind)),
+            took_ms = turn.ran().as_millis() as u64,
+            "a turn ended"
+        );
         if goes_on {
             self.goes_on = true;
             return Ok(());

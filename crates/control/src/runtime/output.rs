@@ -5,6 +5,7 @@ use super::{Attempts, Lifeline};
 use crate::tasks::{self, Task};
 use guest_protocol::{Client, ClientError, MAX_DATA_BYTES, OutputRecord, Payload};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 const RECORDS: usize = 256;
@@ -16,6 +17,8 @@ pub(crate) enum Report {
     Record {
         record: OutputRecord,
         bytes: usize,
+        /// When it came from the guest.
+        received: Instant,
         /// Room for others when this is dropped.
         _room: OwnedSemaphorePermit,
     },
@@ -126,12 +129,14 @@ async fn pass_on(
         }
         Payload::Exit(_) => 0,
     };
+    let received = Instant::now();
     let share = u32::try_from(bytes.clamp(1, BYTES)).unwrap_or(1);
     let room = room.clone().acquire_many_owned(share).await.map_err(|_| Gone)?;
     reports
         .send(Report::Record {
             record,
             bytes,
+            received,
             _room: room,
         })
         .await

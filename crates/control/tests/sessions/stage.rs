@@ -206,6 +206,7 @@ async fn host(directory: &tempfile::TempDir, machine: &Machine, settings: Settin
         backend: Arc::new(machine.clone()),
         network: Arc::new(machine.clone()),
         settings,
+        meter: metrics::SessionMeter::default(),
     };
     (Control::start(parts).await.unwrap(), store)
 }

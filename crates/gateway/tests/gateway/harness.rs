@@ -75,6 +75,7 @@ pub(crate) async fn serve(
         token: TOKEN.to_owned(),
         budget: budget.map(Cost::from_usd),
         already_spent: Cost::ZERO,
+        waiting_since: None,
     };
     let serving = Gateway::new(config, ledger)
         .serve(grant, listener.into())

@@ -33,6 +33,7 @@ pub(super) async fn added(options: &Options) -> anyhow::Result<Report> {
         token: TOKEN.to_owned(),
         budget: None,
         already_spent: domain::Cost::ZERO,
+        waiting_since: None,
     };
     let serving = Gateway::new(Config::new(upstream), Arc::new(MemoryLedger::default()))
         .serve(grant, listener.into())?;

@@ -6,6 +6,7 @@ mod files;
 mod killed;
 #[path = "../security/left.rs"]
 mod left;
+mod logs;
 mod output;
 mod place;
 mod servers;

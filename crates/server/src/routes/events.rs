@@ -68,6 +68,7 @@ async fn stream(mut call: Call) -> Result<Reply, ApiError> {
         events.await?,
         wanted.event_deltas,
         call.draining.clone(),
+        call.api.metrics.http.stream(),
     ))
 }
 

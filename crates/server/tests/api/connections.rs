@@ -30,6 +30,7 @@ impl Running {
             resources: resources(&directory).await,
             sessions: None,
             upstream: Arc::new(NoUpstream),
+            metrics: metrics::Metrics::default(),
         };
         let config = Config {
             limits,

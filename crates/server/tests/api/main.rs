@@ -7,6 +7,7 @@ mod connections;
 mod environments;
 mod errors;
 mod keys;
+mod metrics;
 mod models;
 mod no_sandbox;
 mod openapi;
@@ -74,16 +75,19 @@ impl Answer {
 /// With sessions, of which none can run.
 async fn api(directory: &TempDir, upstream: Arc<dyn Upstream>) -> Api {
     let resources = resources(directory).await;
+    let metrics = ::metrics::Metrics::default();
     let control = Control::start(Parts {
         store: resources.store().clone(),
         backend: Arc::new(NoSandbox),
         network: Arc::new(NoNetwork),
         settings: Settings::default(),
+        meter: metrics.sessions.clone(),
     });
     Api {
         sessions: Some(Hosted::new(control.await.unwrap(), resources.clone())),
         resources,
         upstream,
+        metrics,
     }
 }
 

@@ -54,7 +54,7 @@ impl Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let server = Config { limits, rates }.build(api.clone());
+        let server = Config { limits, rates, ..Config::default() }.build(api.clone());
         let running = server.run(vec![listener], shutdown.clone());
         let task = tokio::spawn(async move { running.await.unwrap() });
         Self {
