@@ -10,6 +10,8 @@ pub enum OpenError {
     Instance(#[from] InstanceError),
     #[error("cannot open the database {path}", path = path.display())]
     Database { path: PathBuf, source: sqlx::Error },
+    #[error("there is no room for the database {path}: No space left on device", path = path.display())]
+    DiskFull { path: PathBuf },
     #[error("the database {path} was written by a newer hostler (schema {found}, this one knows {known}): use that version or another data directory", path = path.display())]
     Newer { path: PathBuf, found: i64, known: i64 },
     #[error("cannot migrate the database {path} to schema {version}", path = path.display())]
@@ -25,7 +27,8 @@ pub enum OpenError {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "the disk of the data directory is full: nothing of this was stored, and nothing stored before is lost"
+        "the disk of the data directory is full (No space left on device): nothing of this was stored, and nothing \
+         stored before is lost"
     )]
     DiskFull,
     #[error("session {session} has a new owner: epoch {epoch} is over")]
@@ -71,6 +74,17 @@ pub(crate) fn is_disk_full(error: &sqlx::Error) -> bool {
         .as_database_error()
         .and_then(sqlx::error::DatabaseError::code)
         .is_some_and(|code| DISK_FULL.contains(&&*code))
+}
+
+impl OpenError {
+    /// Tells a full disk apart.
+    pub(crate) fn database(path: PathBuf, source: sqlx::Error) -> Self {
+        if is_disk_full(&source) {
+            Self::DiskFull { path }
+        } else {
+            Self::Database { path, source }
+        }
+    }
 }
 
 impl Error {

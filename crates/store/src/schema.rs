@@ -16,10 +16,7 @@ pub(crate) async fn connect_and_migrate(
     options: &SqliteConnectOptions,
     path: &Path,
 ) -> Result<SqliteConnection, OpenError> {
-    let wrong = |source| OpenError::Database {
-        path: path.to_owned(),
-        source,
-    };
+    let wrong = |source| OpenError::database(path.to_owned(), source);
     let mut connection = options.connect().await.map_err(wrong)?;
     let found: i64 = sqlx::query_scalar("PRAGMA user_version")
         .fetch_one(&mut connection)
@@ -34,13 +31,16 @@ pub(crate) async fn connect_and_migrate(
         });
     }
     for (version, step) in (1_i64..).zip(STEPS).skip(usize::try_from(found).unwrap_or(0)) {
-        apply(&mut connection, version, step)
-            .await
-            .map_err(|source| OpenError::Migrate {
-                path: path.to_owned(),
-                version,
-                source,
-            })?;
+        apply(&mut connection, version, step).await.map_err(|source| {
+            match OpenError::database(path.to_owned(), source) {
+                OpenError::Database { path, source } => OpenError::Migrate {
+                    path,
+                    version,
+                    source,
+                },
+                full => full,
+            }
+        })?;
     }
     Ok(connection)
 }

@@ -172,7 +172,18 @@ async fn everything_that_was_written_before_the_exit_comes_before_it() {
 #[tokio::test]
 async fn a_background_process_that_never_stops_writing_does_not_hold_the_exit() {
     let guest = Alone::start().await;
-    let (_, exit) = guest.shell("x", "yes & sleep 0.05; exit 5").await;
+    let script = "yes & sleep 0.05; exit 5";
+    guest.client.spawn(&shell("x", script)).await.unwrap();
+    let mut stream = guest.client.output("x", 0, true).await.unwrap();
+    let exit = loop {
+        let record = timeout(DEADLINE, stream.next()).await.expect("the process ends");
+        let record = record.unwrap().unwrap();
+        if let Payload::Exit(exit) = record.payload {
+            break exit;
+        }
+        // Without it the process would wait for room, and its end with it.
+        guest.client.ack("x", record.seq).await.unwrap();
+    };
     assert_eq!(exit, Exit::Code(5));
     guest.client.remove("x").await.unwrap();
 }
