@@ -126,6 +126,9 @@ pub struct ServeArguments {
     /// Answer `/metrics` without a key; else it takes the admin key
     #[arg(long)]
     pub open_metrics: bool,
+    /// Take the place of the server that runs on the data directory; no connection is refused meanwhile
+    #[arg(long)]
+    pub take_over: bool,
     #[command(flatten)]
     pub data: DataArgument,
 }

@@ -7,8 +7,9 @@ pub(crate) mod serve;
 pub(crate) mod sessions;
 
 use crate::failure::Failure;
-use crate::services::{Running, Services, StartError, StartOptions};
+use crate::services::{How, Running, Services, StartError, StartOptions};
 use crate::signals::Signals;
+use control::Readers;
 
 /// Starts the services, unless the user would rather not wait.
 pub(crate) async fn start(
@@ -46,9 +47,11 @@ fn explain(error: StartError) -> Failure {
 }
 
 /// Waits for everything to end; a user who will not wait leaves the rest to the next start.
-pub(crate) async fn end(shutdown: futures_util::future::BoxFuture<'static, ()>, signals: &mut Signals) {
+pub(crate) async fn end(running: Running, how: How, signals: &mut Signals) -> Option<Readers> {
+    // Nothing else is to hold on to what ends.
+    let shutdown = { running }.shutdown;
     tokio::select! {
-        () = shutdown => {}
-        _ = signals.next() => {}
+        readers = shutdown(how) => readers,
+        _ = signals.next() => None,
     }
 }

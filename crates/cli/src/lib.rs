@@ -29,7 +29,7 @@ pub use arguments::{
 };
 pub use environment::Environment;
 pub use failure::{Exit, Failure};
-pub use services::{Running, Services, StartError, StartOptions, Upstream};
+pub use services::{How, Running, Services, Shutdown, StartError, StartOptions, Upstream};
 pub use signals::{Asked, Signals};
 pub use terminal::{Kind, Terminal};
 

@@ -1,13 +1,12 @@
 //! What the command line needs of the rest of hostler: the binary puts it together, since only it knows all parts.
 
 use async_trait::async_trait;
-use control::{Control, Lifetime};
+use control::{Control, Lifetime, Readers};
 use futures_util::future::BoxFuture;
 use metrics::Metrics;
 use sandbox::{Backend, Report};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use store::Store;
 
 /// Starts everything that sessions need, in this process.
@@ -75,10 +74,21 @@ pub struct Running {
     /// What the backend enforces here.
     pub report: Report,
     pub data: PathBuf,
-    /// Set before the end, it lets sandboxes go on that outlive their host.
-    pub leave_sandboxes: Arc<AtomicBool>,
-    /// Ends everything, in bounded time.
-    pub shutdown: BoxFuture<'static, ()>,
+    /// Ends everything, in bounded time. Where the data directory is handed over, those who still read are left.
+    pub shutdown: Shutdown,
+}
+
+pub type Shutdown = Box<dyn FnOnce(How) -> BoxFuture<'static, Option<Readers>> + Send>;
+
+/// How everything ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// With every sandbox.
+    End,
+    /// Sandboxes that outlive their host go on.
+    Leave,
+    /// So they do, and the data directory is free for the next instance.
+    HandOver,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -119,12 +119,10 @@ impl Entry {
     /// Ends the owner, if there is one, and the sandbox or not.
     pub(crate) async fn let_go(&self, how: End) -> Result<(), AccessError> {
         let Some(handle) = self.owner.lock().await.take() else {
-            self.hub.close();
             return Ok(());
         };
         let (reply, answer) = oneshot::channel();
         if handle.commands.send(Command::End { how, reply }).await.is_err() {
-            self.hub.close();
             return Ok(());
         }
         let answered = answer.await.unwrap_or(Ok(()));

@@ -5,9 +5,11 @@
 
 use crate::events::Item;
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use store::LoggedEvent;
+use time::OffsetDateTime;
 use tokio::sync::watch;
-use wire::{Body, Preview};
+use wire::{Body, Event, Preview};
 
 const RING_ITEMS: usize = 1024;
 const RING_BYTES: usize = 1 << 20;
@@ -106,6 +108,27 @@ impl Hub {
             ring.push(item, bytes);
         }
         self.announce(ring);
+    }
+
+    /// The last thing that readers see; nothing of the session is stored any more.
+    pub(crate) fn show_deleted(&self) {
+        let now = OffsetDateTime::now_utc();
+        let deleted = LoggedEvent {
+            seq: u64::MAX,
+            created_at: now,
+            event: Event::new(Body::SessionDeleted, now),
+        };
+        self.show([Item::Event(Arc::new(deleted))]);
+    }
+
+    /// The number of the last event that was shown, or was there before.
+    pub(crate) fn last_seq(&self) -> u64 {
+        let ring = self.ring();
+        let shown = ring.items.iter().rev().find_map(|(item, _)| match item {
+            Item::Event(event) => Some(event.seq),
+            Item::Preview(_) | Item::Behind => None,
+        });
+        shown.unwrap_or(ring.left_seq)
     }
 
     /// Lets go of most of the ring; readers that lack something find it in the store.

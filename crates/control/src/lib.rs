@@ -19,6 +19,7 @@ mod network;
 mod owner;
 mod permission;
 mod place;
+mod readers;
 mod reclaim;
 mod record;
 mod retry;
@@ -39,6 +40,7 @@ pub use events::{EventStream, Item};
 pub use hosted::{Hosted, HostedError};
 pub use input::Input;
 pub use network::{Attachment, Grant, Network, NetworkError};
+pub use readers::Readers;
 pub use resources::{
     AdminKey, AdminKeyError, Agents, Caller, Environments, Keys, Origin, ResourceError, Resources, Secret,
     ServerAddress,

@@ -6,8 +6,8 @@ use crate::owner::{Command, End};
 use crate::settings::Lifetime;
 use crate::update::Update;
 use crate::{
-    AccessError, BeginError, CreateError, EventStream, Input, Network, SendError, Settings, StartError,
-    Summary, Toolset, message, owner, reclaim, record, summary,
+    AccessError, BeginError, CreateError, EventStream, Input, Network, Readers, SendError, Settings,
+    StartError, Summary, Toolset, message, owner, reclaim, record, summary,
 };
 use domain::{Cost, Limits, SessionId};
 use futures_util::StreamExt as _;
@@ -276,17 +276,21 @@ impl Control {
     /// Ends every runtime and sandbox and all readers, and waits for that until the deadline. Sessions that were
     /// working get an error and are idle. What is not ended by then is reclaimed by the next start.
     pub async fn shutdown(&self, deadline: Duration) {
-        self.let_go(End::Shutdown, deadline).await;
+        drop(self.let_go(End::Shutdown, deadline).await);
     }
 
-    /// Ends all readers and lets go of every session as it is, for the next start to go on with.
-    pub async fn leave(&self, deadline: Duration) {
-        self.let_go(End::Leave, deadline).await;
+    /// Lets go of every session as it is, for the next start to go on with. Readers end when the answer is dropped.
+    pub async fn leave(&self, deadline: Duration) -> Readers {
+        self.let_go(End::Leave, deadline).await
     }
 
-    async fn let_go(&self, how: End, deadline: Duration) {
+    async fn let_go(&self, how: End, deadline: Duration) -> Readers {
         self.shared.closing.store(true, Ordering::Release);
         let entries: Vec<_> = self.entries().drain().collect();
+        let hubs = entries
+            .iter()
+            .map(|(id, entry)| (id.clone(), entry.hub().clone()));
+        let readers = Readers::new(self.store().clone(), hubs.collect());
         let ended = join_all(entries.into_iter().map(|(id, entry)| async move {
             if let Err(error) = entry.let_go(how).await {
                 tracing::warn!(session = %id, %error, "a session did not end cleanly");
@@ -298,6 +302,7 @@ impl Control {
                 "not every session ended in time; the next start takes over the rest"
             );
         }
+        readers
     }
 
     /// Has the session's owner do something, starting one if there is none.

@@ -16,8 +16,10 @@ pub(crate) fn prepare(arguments: &ServeArguments) -> anyhow::Result<()> {
     let data = arguments
         .data_directory(&environment)
         .map_err(anyhow::Error::msg)?;
-    // Made and looked at by its lock, which the server takes again as the user that it becomes.
-    drop(Instance::open(&data)?);
+    if !arguments.take_over {
+        // Made and looked at by its lock, which the server takes again as the user that it becomes.
+        drop(Instance::open(&data)?);
+    }
     let data = data.canonicalize().context("the data directory has no place")?;
     let user = server_user();
     hand_over(&data, user)?;

@@ -5,8 +5,8 @@ use crate::audit::{AuditWriter, StoreAudit};
 use crate::ledger::{Observer, StoreLedger};
 use crate::network::{HostNetwork, ModelApi};
 use async_trait::async_trait;
-use cli::{Running, Services, StartError, StartOptions, Upstream};
-use control::{Control, Lifetime, Parts, Settings};
+use cli::{How, Running, Services, StartError, StartOptions, Upstream};
+use control::{Control, Lifetime, Parts, Readers, Settings};
 use domain::Limits;
 use egress::Egress;
 use futures_util::FutureExt as _;
@@ -16,7 +16,6 @@ use sandbox::Backend as _;
 use sandbox_linux::{LinuxBackend, Options};
 use simulated_model::{Script, Server};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::{Instance, Store};
 
@@ -80,9 +79,7 @@ impl Services for ThisProcess {
             meter: metrics.sessions.clone(),
         })
         .await?;
-        let leave_sandboxes = Arc::new(AtomicBool::new(false));
         let ending = Ending {
-            leave: Arc::clone(&leave_sandboxes),
             control: control.clone(),
             backend: backend.clone(),
             audit: audit_writer,
@@ -94,18 +91,16 @@ impl Services for ThisProcess {
             store,
             metrics,
             upstream: Arc::new(ModelApi(gateway)),
-            leave_sandboxes,
             report: backend.report().await?,
             backend: Arc::new(backend),
             data,
-            shutdown: ending.run().boxed(),
+            shutdown: Box::new(|how| ending.run(how).boxed()),
         })
     }
 }
 
 /// Everything that has to be ended, in the order in which it is.
 struct Ending {
-    leave: Arc<AtomicBool>,
     control: Control,
     backend: LinuxBackend,
     simulated: Option<Server>,
@@ -115,20 +110,21 @@ struct Ending {
 
 impl Ending {
     /// What has to stay stays in the data directory.
-    async fn run(self) {
-        let leave = self.leave.load(Ordering::Acquire);
-        if leave {
-            self.control.leave(SHUTDOWN).await;
-        } else {
-            self.control.shutdown(SHUTDOWN).await;
-        }
+    async fn run(self, how: How) -> Option<Readers> {
+        let readers = match how {
+            How::End => {
+                self.control.shutdown(SHUTDOWN).await;
+                None
+            }
+            How::Leave | How::HandOver => Some(self.control.leave(SHUTDOWN).await),
+        };
         drop(self.control);
         let backend = self.backend;
         let ended = tokio::task::spawn_blocking(move || {
-            if leave {
-                backend.leave();
-            } else {
+            if how == How::End {
                 backend.stop();
+            } else {
+                backend.leave();
             }
         });
         if ended.await.is_err() {
@@ -138,7 +134,13 @@ impl Ending {
             simulated.stop().await;
         }
         self.audit.finish().await;
+        if how == How::HandOver {
+            self.store.release().await;
+            return readers;
+        }
+        drop(readers);
         self.store.close().await;
+        None
     }
 }
 

@@ -8,7 +8,6 @@
 //! [`shell`], the program that becomes process 1 of a sandbox.
 
 // What is asked, and in which order it is done.
-pub mod channel;
 mod error;
 mod machine;
 mod plan;

@@ -1,7 +1,6 @@
 //! Binding the listeners of a running sandbox anew, when those who held them are gone: the jailer that was killed, and the
 //! server that was. A short-lived child enters the sandbox's namespaces, binds as its shell did, and passes them back.
 
-use crate::channel;
 use crate::error::{During as _, StepError};
 use crate::protocol::Spec;
 use crate::shell::Report;

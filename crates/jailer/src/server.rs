@@ -12,7 +12,6 @@ mod clients;
 mod progress;
 mod requests;
 
-use crate::channel::{self, ChannelError};
 use crate::claim::{Claim, Purpose};
 use crate::error::{During as _, StepError};
 use crate::machine::DiskMeans;
@@ -22,6 +21,7 @@ use crate::sys::{self, Child};
 use crate::workshop::{self, Form, Image, Site, Workshop};
 use crate::{identity, request};
 use attaching::Attaching;
+use channel::ChannelError;
 use clients::{Clients, Ticket};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd as _, OwnedFd};

@@ -3,7 +3,6 @@
 //! Whoever it serves may write to the data directory, so nothing is taken from there but three directories that must be
 //! the jailer's own, and those by their descriptors: sandboxes, disks, and the image, which it builds itself.
 
-use crate::channel;
 use crate::disk;
 use crate::error::{During as _, StepError};
 use crate::protocol::{Hello, SOCKET, Welcome};

@@ -7,10 +7,10 @@
 //! It is our own program with all capabilities in its own user namespace, and nothing else. Whatever fails, it says
 //! which step and exits; its namespaces go with it.
 
-use crate::channel::{self, ChannelError};
 use crate::error::{During as _, StepError};
 use crate::plan::{EnterStep, PrepareStep};
 use crate::{capabilities, devices, landlock, network, overlay, proc_files, root, seccomp, sys};
+use channel::ChannelError;
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,6 @@
 //! Making and ending shells: each step and its undo.
 
 use crate::capabilities;
-use crate::channel;
 use crate::error::{During as _, StepError};
 use crate::identity;
 use crate::machine::{Identity, Machine};

@@ -22,6 +22,11 @@ impl ServerAddress {
         Ok(Self { path })
     }
 
+    /// Lets the note stay, for the server that comes next.
+    pub fn leave(self) {
+        std::mem::forget(self);
+    }
+
     /// What is noted; it means something only while the directory is locked.
     pub fn read(directory: &Path) -> std::io::Result<Option<String>> {
         match std::fs::read_to_string(directory.join(FILE)) {

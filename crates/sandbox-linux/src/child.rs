@@ -1,7 +1,7 @@
 //! The jailer as a child of this process: it ends with it, and every sandbox with the jailer.
 
 use crate::conversation::{Conversation, socket};
-use jailer::channel::{self, ChannelError};
+use channel::ChannelError;
 use jailer::protocol::{Hello, Welcome};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;

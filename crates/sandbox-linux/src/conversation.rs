@@ -2,7 +2,7 @@
 //!
 //! A reply that nobody waits for any more is not lost: a sandbox that was made for a caller who left is undone.
 
-use jailer::channel::{self, ChannelError};
+use channel::ChannelError;
 use jailer::protocol::{Envelope, Hello, Reply, Request, Welcome};
 use std::collections::HashMap;
 use std::io;

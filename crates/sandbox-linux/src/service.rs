@@ -11,8 +11,8 @@
 
 use crate::backend::StartError;
 use crate::conversation::{Answer, AskError, Conversation, socket};
+use channel::ChannelError;
 use jailer::User;
-use jailer::channel::{self, ChannelError};
 use jailer::protocol::{Hello, Reply, Request, SOCKET, Welcome};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;

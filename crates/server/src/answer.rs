@@ -6,6 +6,7 @@ use crate::authentication::{self, Identity};
 use crate::body::{self, Reader};
 use crate::call::{self, Call};
 use crate::config::Config;
+use crate::ending::Ending;
 use crate::json;
 use crate::rate::Meter;
 use crate::reply::{Body, Reply};
@@ -22,7 +23,6 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span, field};
 
 /// Characters of a path that is no route's.
@@ -36,7 +36,7 @@ pub(crate) struct Answering {
     meter: Arc<Meter>,
     reader: Reader,
     head_bytes: usize,
-    pub(crate) draining: CancellationToken,
+    pub(crate) ending: Ending,
 }
 
 impl Answering {
@@ -47,7 +47,7 @@ impl Answering {
             meter: Arc::new(Meter::new(config.rates)),
             reader: Reader::new(config.limits.clone()),
             head_bytes: config.limits.head_bytes,
-            draining: CancellationToken::new(),
+            ending: Ending::default(),
         }
     }
 
@@ -133,7 +133,7 @@ impl Answering {
             body: Value::Null,
             meter: Arc::clone(&self.meter),
             reader: self.reader.clone(),
-            draining: self.draining.clone(),
+            ending: self.ending.clone(),
         };
         Ok((route, call))
     }

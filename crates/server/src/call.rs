@@ -4,6 +4,7 @@ use crate::Api;
 use crate::api_error::ApiError;
 use crate::authentication::Identity;
 use crate::body::Reader;
+use crate::ending::Ending;
 use crate::rate::Meter;
 use crate::router::Parameters;
 use control::Hosted;
@@ -13,7 +14,6 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use std::str::FromStr;
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 use wire::Input;
 use wire::schema::Schema;
 
@@ -30,8 +30,7 @@ pub(crate) struct Call {
     pub(crate) meter: Arc<Meter>,
     /// What has read the body.
     pub(crate) reader: Reader,
-    /// Cancelled when the server is told to end: a stream ends then.
-    pub(crate) draining: CancellationToken,
+    pub(crate) ending: Ending,
 }
 
 impl Call {

@@ -19,6 +19,7 @@ mod body;
 mod call;
 mod config;
 mod connection;
+mod ending;
 mod following;
 mod json;
 mod openapi;
@@ -34,6 +35,7 @@ mod websocket;
 
 pub use api::{Api, NoUpstream, Upstream};
 pub use config::{Config, Limits, Rates};
+pub use ending::Ending;
 pub use openapi::document;
 pub use reply::{Body, BoxError};
 pub use route::{Access, Endpoint};

@@ -3,7 +3,7 @@
 use crate::answer::Answering;
 use crate::reply::{Body, BoxError};
 use crate::route::Endpoint;
-use crate::{Api, Config, Limits, connection, routes};
+use crate::{Api, Config, Ending, Limits, connection, routes};
 use bytes::Bytes;
 use futures_util::future::select_all;
 use http::{Request, Response};
@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 /// After the machine refused a connection for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -57,20 +56,22 @@ impl Server {
         self.answering.answer(request).await
     }
 
-    /// Serves until `shutdown` is cancelled and the last answer is out, or the time for that is over. Whatever is open
-    /// then is cut.
-    pub async fn run(
-        self,
-        listeners: Vec<TcpListener>,
-        shutdown: CancellationToken,
-    ) -> Result<(), ServeError> {
+    /// How to end it.
+    pub fn ending(&self) -> Ending {
+        self.answering.ending.clone()
+    }
+
+    /// Serves until its [`ending`](Self::ending), and then until the last answer and the last stream are out. What is still
+    /// open when the time for that is over is cut.
+    pub async fn run(self, listeners: Vec<TcpListener>) -> Result<(), ServeError> {
         if listeners.is_empty() {
             return Err(ServeError::NoListener);
         }
+        let ending = self.ending();
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
-                () = shutdown.cancelled() => break,
+                () = ending.closed() => break,
                 Some(_) = connections.join_next() => {}
                 accepted = accept(&listeners), if connections.len() < self.limits.connections => match accepted {
                     Ok(stream) => {
@@ -85,10 +86,13 @@ impl Server {
             }
         }
         drop(listeners);
-        self.answering.draining.cancel();
-        let drained = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(self.limits.drain, drained).await.is_err() {
-            tracing::warn!(after = ?self.limits.drain, "connections that were still open are cut");
+        let late = async {
+            ending.streams_end().await;
+            tokio::time::sleep(self.limits.drain).await;
+        };
+        tokio::select! {
+            () = async { while connections.join_next().await.is_some() {} } => {}
+            () = late => tracing::warn!(after = ?self.limits.drain, "connections that were still open are cut"),
         }
         Ok(())
     }

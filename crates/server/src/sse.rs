@@ -6,6 +6,7 @@
 //! data: {…}
 //! ```
 
+use crate::ending::Ending;
 use crate::following::{Following, Shown};
 use crate::reply::{Body, BoxError, Reply};
 use bytes::Bytes;
@@ -19,7 +20,6 @@ use metrics::OpenStream;
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
-use tokio_util::sync::CancellationToken;
 use wire::{ErrorBody, ErrorType};
 
 const PING: Duration = Duration::from_secs(15);
@@ -28,23 +28,18 @@ const TOGETHER: usize = 64 << 10;
 
 struct Streaming {
     following: Following,
-    draining: CancellationToken,
+    ending: Ending,
     pings: Interval,
     ended: bool,
     _open: OpenStream,
 }
 
-pub(crate) fn reply(
-    events: EventStream,
-    previews: Vec<String>,
-    draining: CancellationToken,
-    open: OpenStream,
-) -> Reply {
+pub(crate) fn reply(events: EventStream, previews: Vec<String>, ending: Ending, open: OpenStream) -> Reply {
     let mut pings = interval_at(Instant::now() + PING, PING);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let streaming = Streaming {
         following: Following::new(events, previews),
-        draining,
+        ending,
         pings,
         ended: false,
         _open: open,
@@ -75,7 +70,7 @@ impl Streaming {
             }
             tokio::select! {
                 biased;
-                () = self.draining.cancelled() => return None,
+                () = self.ending.streams_end() => return None,
                 next = self.following.next() => self.take(next, &mut out),
                 _ = self.pings.tick() => record(&mut out, &Shown::new(None, "ping", &json!({"type": "ping"}))),
             }

@@ -41,7 +41,7 @@ pub(crate) fn reply(mut call: Call, session: SessionId, following: Following) ->
     };
     let limits = call.reader.limits().clone();
     let memory = call.reader.memory(BODY_BYTES);
-    let draining = call.draining.clone();
+    let ending = call.ending.clone();
     let open = call.api.metrics.http.stream();
     let client = Client::new(call, session)?;
     afterwards.set(async move {
@@ -49,11 +49,7 @@ pub(crate) fn reply(mut call: Call, session: SessionId, following: Following) ->
         match upgrade.await {
             Ok(upgraded) => {
                 let (socket, flow) = Metered::new(TokioIo::new(upgraded), memory);
-                let talk = Talk {
-                    limits,
-                    flow,
-                    draining,
-                };
+                let talk = Talk { limits, flow, ending };
                 talk.run(socket, client, following).await;
             }
             Err(error) => tracing::debug!(%error, "a connection did not become a WebSocket"),

@@ -19,7 +19,7 @@ pub struct Instance {
     id: InstanceId,
     boot_id: String,
     directory: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +83,7 @@ impl Instance {
             id,
             boot_id,
             directory: directory.to_owned(),
-            _lock: lock,
+            lock,
         })
     }
 
@@ -95,6 +95,11 @@ impl Instance {
     /// Of the machine's present run; processes of another boot are gone.
     pub fn boot_id(&self) -> &str {
         &self.boot_id
+    }
+
+    /// Lets the next instance have the directory while this one still reads there.
+    pub(crate) fn release(&self) -> std::io::Result<()> {
+        self.lock.unlock()
     }
 
     pub fn directory(&self) -> &Path {

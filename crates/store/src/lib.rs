@@ -18,6 +18,7 @@ pub mod model_calls;
 pub mod refused;
 pub mod sandboxes;
 pub mod sessions;
+pub mod successor;
 
 mod moment;
 mod schema;
@@ -36,6 +37,7 @@ pub use model_calls::{CallId, Closed, NewCall, Outcome, Sums};
 pub use refused::Refused;
 pub use sandboxes::{Sandbox, SandboxChange};
 pub use sessions::{Hosting, NewSession, Session};
+pub use successor::Watch;
 
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -79,7 +81,7 @@ impl Store {
             .acquire_timeout(Duration::from_secs(30))
             .connect_with(options.create_if_missing(false).read_only(true))
             .await
-            .map_err(|source| OpenError::Database { path, source })?;
+            .map_err(|source| OpenError::database(path, source))?;
         let writer = writer::Writer::start(connection);
         let store = Self {
             inner: Arc::new(Inner {

@@ -5,7 +5,7 @@ use crate::check::data_directory;
 use crate::commands::{end, start};
 use crate::environment::Environment;
 use crate::failure::Failure;
-use crate::services::{Running, Services, StartOptions, Upstream};
+use crate::services::{How, Services, StartOptions, Upstream};
 use crate::signals::Signals;
 use crate::style::Style;
 use crate::terminal::Terminal;
@@ -40,18 +40,12 @@ pub(crate) async fn doctor(
         pool: 0,
         lifetime: Lifetime::Host,
     };
-    let Running {
-        control,
-        report,
-        data,
-        shutdown,
-        ..
-    } = start(services, &options, signals).await?;
+    let running = start(services, &options, signals).await?;
     let findings = Findings {
         version: env!("CARGO_PKG_VERSION"),
-        data: &data,
-        complete: report.missing().next().is_none(),
-        aspects: &report.aspects,
+        data: &running.data,
+        complete: running.report.missing().next().is_none(),
+        aspects: &running.report.aspects,
         model_key: environment.api_key.is_some(),
         price_table: &PriceTable::built_in().date,
     };
@@ -60,11 +54,10 @@ pub(crate) async fn doctor(
         line.push(b'\n');
         terminal.output(&line);
     } else {
-        let text = describe(&findings, &report, terminal.out_style());
+        let text = describe(&findings, &running.report, terminal.out_style());
         terminal.output(text.as_bytes());
     }
-    drop(control);
-    end(shutdown, signals).await;
+    end(running, How::End, signals).await;
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use crate::input::{self, Until};
 use crate::outcome::{ErrorRecord, Outcome};
 use crate::render::{changes, facts, text};
 use crate::review::{Review, discard, recover};
-use crate::services::{Running, Services, StartOptions, Upstream};
+use crate::services::{How, Running, Services, StartOptions, Upstream};
 use crate::signals::Signals;
 use crate::terminal::{Answer, Terminal};
 use crate::trouble;
@@ -199,13 +199,11 @@ async fn perform(
         terminal.line(&line);
     }
     terminal.status("starting");
-    let mut running = start(services, &plan.start, signals).await?;
+    let running = start(services, &plan.start, signals).await?;
     recover(&running.data, terminal);
     let ended = session(&running, plan, outcome, terminal, signals).await;
     terminal.status("clearing up");
-    let shutdown = std::mem::replace(&mut running.shutdown, Box::pin(std::future::ready(())));
-    drop(running);
-    end(shutdown, signals).await;
+    end(running, How::End, signals).await;
     ended
 }
 

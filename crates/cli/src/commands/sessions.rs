@@ -11,7 +11,7 @@ use crate::render::changes;
 use crate::render::facts::cost_line;
 use crate::render::text::{one_line, safe};
 use crate::review::{Review, discard, recover};
-use crate::services::{Running, Services, StartOptions, Upstream};
+use crate::services::{How, Running, Services, StartOptions, Upstream};
 use crate::signals::Signals;
 use crate::style::Style;
 use crate::terminal::Terminal;
@@ -37,7 +37,7 @@ pub(crate) async fn sessions(
         pool: 0,
         lifetime: Lifetime::Host,
     };
-    let mut running = start(services, &options, signals).await?;
+    let running = start(services, &options, signals).await?;
     recover(&running.data, terminal);
     let outcome = match command {
         SessionsCommand::List { json, .. } => list(&running, *json, terminal).await,
@@ -48,9 +48,7 @@ pub(crate) async fn sessions(
         }
         SessionsCommand::Rm { sessions, .. } => remove(&running, sessions, terminal).await,
     };
-    let shutdown = std::mem::replace(&mut running.shutdown, Box::pin(std::future::ready(())));
-    drop(running);
-    end(shutdown, signals).await;
+    end(running, How::End, signals).await;
     outcome
 }
 

@@ -6,7 +6,6 @@ use server::{Api, Config, NoUpstream};
 use std::sync::Arc;
 use store::{Instance, Store};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 /// Makes, lists and revokes a key wherever the keys are.
 async fn whole_life(host: &Host) {
@@ -82,9 +81,7 @@ async fn serve(host: &Host) -> Serving {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let running = Config::default()
-        .build(api)
-        .run(vec![listener], CancellationToken::new());
+    let running = Config::default().build(api).run(vec![listener]);
     tokio::spawn(running);
     Serving {
         _noted: ServerAddress::note(&data, &url).unwrap(),

@@ -151,12 +151,14 @@ impl Services for Broken {
             store: store.clone(),
             metrics,
             upstream: Arc::new(server::NoUpstream),
-            leave_sandboxes: Arc::default(),
-            shutdown: Box::pin(async move {
-                ending.shutdown(std::time::Duration::from_secs(10)).await;
-                drop(ending);
-                store.close().await;
-                shutdowns.fetch_add(1, Ordering::SeqCst);
+            shutdown: Box::new(|_| {
+                Box::pin(async move {
+                    ending.shutdown(std::time::Duration::from_secs(10)).await;
+                    drop(ending);
+                    store.close().await;
+                    shutdowns.fetch_add(1, Ordering::SeqCst);
+                    None
+                })
             }),
         })
     }

@@ -3,14 +3,11 @@
 use super::log::Batch;
 use super::{Owner, Quit, Work};
 use crate::conclusion::Conclusion;
-use crate::events::Item;
 use crate::sessions::Parts;
 use crate::{AccessError, CleanupFailure, Idle, place};
 use domain::SessionId;
-use std::sync::Arc;
-use time::OffsetDateTime;
 use tokio::sync::oneshot;
-use wire::{Body, Event, StopReason};
+use wire::{Body, StopReason};
 
 /// How a session is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +32,7 @@ impl Owner {
     ) -> Result<(), Quit> {
         if how == End::Leave {
             let _ = reply.send(Ok(()));
-            return self.close_readers();
+            return Err(Quit::Done);
         }
         let mut batch = Batch::default();
         if let Some(turn) = &mut self.turn {
@@ -53,7 +50,7 @@ impl Owner {
             };
             let kept = removed.is_err();
             if !kept {
-                self.show_deleted();
+                self.hub.show_deleted();
             }
             if kept && self.turn.take().is_some() {
                 self.log_end(batch, how).await?;
@@ -69,25 +66,8 @@ impl Owner {
         });
         logged?;
         if how == End::Shutdown {
-            self.close_readers()
-        } else {
-            Err(Quit::Done)
+            self.hub.close();
         }
-    }
-
-    /// The last thing that readers see; nothing of the session is stored any more.
-    fn show_deleted(&self) {
-        let now = OffsetDateTime::now_utc();
-        let deleted = store::LoggedEvent {
-            seq: u64::MAX,
-            created_at: now,
-            event: Event::new(Body::SessionDeleted, now),
-        };
-        self.hub.show([Item::Event(Arc::new(deleted))]);
-    }
-
-    fn close_readers(&self) -> Result<(), Quit> {
-        self.hub.close();
         Err(Quit::Done)
     }
 

@@ -3,11 +3,10 @@
 use crate::ledger::Seen;
 use crate::stack::ThisProcess;
 use bench::{Failure, Held, IdleSessions, Options, Program, Report};
-use cli::{Running, Services as _, StartOptions, Upstream};
+use cli::{How, Running, Services as _, Shutdown, StartOptions, Upstream};
 use control::{Control, Input, Lifetime, NewSession, Runtime};
 use domain::{Limits, SessionId};
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -50,7 +49,7 @@ pub(super) async fn first_request(options: &Options) -> anyhow::Result<Report> {
         options,
     )
     .await;
-    shutdown.await;
+    shutdown(How::End).await;
     Ok(report)
 }
 
@@ -66,12 +65,12 @@ pub(super) async fn runtime(native: Program, options: &Options) -> anyhow::Resul
         options,
     )
     .await;
-    shutdown.await;
+    shutdown(How::End).await;
     Ok(report)
 }
 
 impl Bench {
-    async fn start(script: &str) -> anyhow::Result<(Self, impl Future<Output = ()>)> {
+    async fn start(script: &str) -> anyhow::Result<(Self, Shutdown)> {
         let data = tempfile::tempdir()?;
         let (observer, seen) = mpsc::unbounded_channel();
         let options = StartOptions {

@@ -98,7 +98,7 @@ async fn a_request_that_the_jailer_does_not_know_is_answered() {
     let place = Place::new();
     let (backend, _) = place.connect().await;
     let greet = |version| {
-        let channel = jailer::channel::connect(&place.path().join("jailer.sock")).unwrap();
+        let channel = channel::connect(&place.path().join("jailer.sock")).unwrap();
         let hello = Hello {
             version,
             instance: "inst".to_owned(),
@@ -113,16 +113,16 @@ async fn a_request_that_the_jailer_does_not_know_is_answered() {
                 pids: 100,
             },
         };
-        jailer::channel::send(&channel, &hello, &[]).unwrap();
-        let (welcome, _) = jailer::channel::receive::<Welcome>(&channel).unwrap();
+        channel::send(&channel, &hello, &[]).unwrap();
+        let (welcome, _) = channel::receive::<Welcome>(&channel).unwrap();
         (channel, welcome)
     };
     for version in [VERSION - 1, VERSION + 1] {
         let (channel, welcome) = greet(version);
         assert_eq!((welcome.version, welcome.refused), (VERSION, None));
         let request = serde_json::json!({"number": 7, "body": {"dance": {"id": "sbx_1"}}});
-        jailer::channel::send(&channel, &request, &[]).unwrap();
-        let (answer, _) = jailer::channel::receive::<Envelope<Reply>>(&channel).unwrap();
+        channel::send(&channel, &request, &[]).unwrap();
+        let (answer, _) = channel::receive::<Envelope<Reply>>(&channel).unwrap();
         assert_eq!(answer.number, 7);
         assert!(
             matches!(

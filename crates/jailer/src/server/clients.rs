@@ -6,10 +6,10 @@
 //!
 //! A client that does not read what it is sent, or does not say who it is, is let go: it could hold up the next one.
 
-use crate::channel::{self, ChannelError};
 use crate::error::{During as _, StepError};
 use crate::protocol::{self, Envelope, Hello, Reply};
 use crate::user::User;
+use channel::ChannelError;
 use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode};
 use rustix::net::sockopt::{self, Timeout};

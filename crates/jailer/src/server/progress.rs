@@ -2,7 +2,6 @@
 
 use super::requests::failed;
 use super::{Ending, Entering, JailerError, PATIENCE, Removing, Server};
-use crate::channel;
 use crate::error::{During as _, StepError};
 use crate::identity;
 use crate::protocol::{FailureKind, Reply};

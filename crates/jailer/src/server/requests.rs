@@ -1,7 +1,6 @@
 //! What the client asks for: each request is answered at once, or put where an event will finish it.
 
 use super::{Ending, Entering, JailerError, PATIENCE, Pool, Removing, Server, Ticket, Waiting, welcome};
-use crate::channel::{self, ChannelError};
 use crate::claim::{Claim, Purpose};
 use crate::disk::{self, inherit};
 use crate::error::StepError;
@@ -10,6 +9,7 @@ use crate::protocol::{Envelope, FailureKind, Observation, Reply, Request, Spec, 
 use crate::request;
 use crate::shells::Shell;
 use crate::workshop::Workshop;
+use channel::ChannelError;
 use std::ops::Bound;
 use std::time::{Duration, Instant};
 

@@ -67,7 +67,7 @@ async fn stream(mut call: Call) -> Result<Reply, ApiError> {
     Ok(sse::reply(
         events.await?,
         wanted.event_deltas,
-        call.draining.clone(),
+        call.ending.clone(),
         call.api.metrics.http.stream(),
     ))
 }

@@ -32,7 +32,7 @@ fn health() -> Result<Reply, ApiError> {
 }
 
 async fn readiness(call: Call) -> Result<Reply, ApiError> {
-    if call.draining.is_cancelled() {
+    if call.ending.is_closed() {
         return Err(ApiError::unavailable("the server is ending"));
     }
     call.api.resources.store().ping().await?;

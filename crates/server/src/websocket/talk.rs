@@ -6,6 +6,7 @@
 use super::client::Client;
 use super::metered::{Flow, Metered};
 use crate::config::Limits;
+use crate::ending::Ending;
 use crate::following::Following;
 use crate::route::BODY_BYTES;
 use bytes::Bytes;
@@ -20,7 +21,6 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_util::sync::CancellationToken;
 
 /// Of each connection, while nothing comes.
 const READ_BUFFER: usize = 4 << 10;
@@ -32,7 +32,7 @@ const DISCARDED_BYTES: u64 = 64 << 20;
 pub(super) struct Talk {
     pub(super) limits: Limits,
     pub(super) flow: Arc<Flow>,
-    pub(super) draining: CancellationToken,
+    pub(super) ending: Ending,
 }
 
 /// How a talk ends.
@@ -84,12 +84,14 @@ impl Talk {
         let end = loop {
             let message = tokio::select! {
                 biased;
-                () = self.draining.cancelled() => break End::Close(CloseCode::Away, "the server is ending: connect again"),
+                () = self.ending.closed() => break End::Close(CloseCode::Away, "the server is ending: connect again"),
                 message = stream.next() => message,
             };
             match message {
                 Some(Ok(Message::Text(text))) => {
+                    let under_way = self.ending.begin();
                     let answered = client.answer(&text).await;
+                    drop(under_way);
                     drop(text);
                     self.flow.done();
                     // Whoever does not take it has ended the talk.
@@ -139,7 +141,7 @@ impl Talk {
                 },
                 next = following.next() => match next {
                     Ok(Some(shown)) => Message::text(shown.json),
-                    Ok(None) if self.draining.is_cancelled() => {
+                    Ok(None) if self.ending.is_closed() => {
                         return End::Close(CloseCode::Away, "the server is ending: connect again");
                     }
                     Ok(None) => return End::Close(CloseCode::Normal, "the session has ended"),

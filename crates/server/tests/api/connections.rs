@@ -1,7 +1,7 @@
 //! Connections: slow, greedy, half-closed and too many of them; and the end of the server.
 
 use crate::{ADMIN, resources};
-use server::{Api, Config, Limits, NoUpstream};
+use server::{Api, Config, Ending, Limits, NoUpstream};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 /// For what has to happen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -18,7 +17,7 @@ const SHORT: Duration = Duration::from_millis(100);
 
 struct Running {
     address: SocketAddr,
-    shutdown: CancellationToken,
+    ending: Ending,
     task: JoinHandle<()>,
     _directory: TempDir,
 }
@@ -38,12 +37,13 @@ impl Running {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shutdown = CancellationToken::new();
-        let running = config.build(api).run(vec![listener], shutdown.clone());
+        let server = config.build(api);
+        let ending = server.ending();
+        let running = server.run(vec![listener]);
         let task = tokio::spawn(async move { running.await.unwrap() });
         Self {
             address,
-            shutdown,
+            ending,
             task,
             _directory: directory,
         }
@@ -260,7 +260,7 @@ async fn the_end_waits_for_a_request_that_has_begun_and_takes_no_other() {
     busy.write_all(request.as_bytes()).await.unwrap();
     until(&mut busy, "100 Continue").await;
     busy.write_all(sent.as_bytes()).await.unwrap();
-    running.shutdown.cancel();
+    running.ending.cut();
     assert_eq!(rest(idle).await, "");
     busy.write_all(left.as_bytes()).await.unwrap();
     let answer = rest(busy).await;
@@ -283,7 +283,7 @@ async fn the_end_does_not_wait_for_ever() {
     let request = create("expect: 100-continue\r\ncontent-length: 100\r\n", "");
     stuck.write_all(request.as_bytes()).await.unwrap();
     until(&mut stuck, "100 Continue").await;
-    running.shutdown.cancel();
+    running.ending.cut();
     timeout(PATIENCE, running.task).await.expect("it ends").unwrap();
     assert_eq!(stuck.read(&mut [0; 1]).await.unwrap_or(0), 0);
 }

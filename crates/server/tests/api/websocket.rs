@@ -7,7 +7,7 @@ use domain::{SessionId, WorkspaceId};
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
-use server::{Api, Config, Limits, NoUpstream, Rates};
+use server::{Api, Config, Ending, Limits, NoUpstream, Rates};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,6 @@ use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
-use tokio_util::sync::CancellationToken;
 use wire::Input as _;
 use wire::event_list::List;
 
@@ -35,7 +34,7 @@ type Header<'a> = (&'static str, &'a str);
 /// A server with one session.
 struct Running {
     address: SocketAddr,
-    shutdown: CancellationToken,
+    ending: Ending,
     task: JoinHandle<()>,
     api: Api,
     session: SessionId,
@@ -53,13 +52,18 @@ impl Running {
         let session = session(&api).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shutdown = CancellationToken::new();
-        let server = Config { limits, rates, ..Config::default() }.build(api.clone());
-        let running = server.run(vec![listener], shutdown.clone());
+        let server = Config {
+            limits,
+            rates,
+            ..Config::default()
+        }
+        .build(api.clone());
+        let ending = server.ending();
+        let running = server.run(vec![listener]);
         let task = tokio::spawn(async move { running.await.unwrap() });
         Self {
             address,
-            shutdown,
+            ending,
             task,
             api,
             session,
@@ -337,7 +341,7 @@ async fn a_session_that_is_deleted_closes_with_1000() {
 async fn a_server_that_ends_closes_with_1001_and_does_not_wait() {
     let running = Running::new().await;
     let mut socket = running.socket("").await;
-    running.shutdown.cancel();
+    running.ending.cut();
     assert_eq!(closed(&mut socket).await, CloseCode::Away);
     drop(socket);
     timeout(PATIENCE, running.task).await.expect("it ends").unwrap();
