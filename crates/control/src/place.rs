@@ -88,12 +88,10 @@ impl Place {
                 let place = Self::serve(parts, record, address, created, waiting_since).await;
                 Ok((place?, files))
             }
-            // The one before it left none.
             Err(sandbox::Error::NotFound { .. }) if spec.files_from.is_some() => {
-                spec.files_from = None;
-                let created = create(parts, &spec).await?;
+                let (created, files) = create_on_earlier(parts, record, &mut spec).await?;
                 let place = Self::serve(parts, record, address, created, None).await;
-                Ok((place?, Files::Lost))
+                Ok((place?, files))
             }
             Err(error) => Err(error.into()),
         }
@@ -188,6 +186,30 @@ impl Place {
     }
 }
 
+/// The last sandbox has left no files, maybe since it was never built: those before it are asked for theirs, the newest
+/// first.
+async fn create_on_earlier(
+    parts: &Parts,
+    record: &Record,
+    spec: &mut sandbox::Spec,
+) -> Result<(sandbox::Created, Files), PlaceError> {
+    let asked = spec.files_from.take();
+    let had = parts.store.sandboxes_of(&record.row.id).await?;
+    let earlier = had.into_iter().map(|sandbox| sandbox.id);
+    for id in earlier
+        .rev()
+        .filter(|id| *id != spec.id && Some(id) != asked.as_ref())
+    {
+        spec.files_from = Some(id);
+        match create(parts, spec).await {
+            Err(sandbox::Error::NotFound { .. }) => {}
+            created => return Ok((created?, Files::Kept)),
+        }
+    }
+    spec.files_from = None;
+    Ok((create(parts, spec).await?, Files::Lost))
+}
+
 async fn create(parts: &Parts, spec: &sandbox::Spec) -> Result<sandbox::Created, sandbox::Error> {
     let began = Instant::now();
     let created = parts.backend.create(spec).await;
@@ -197,7 +219,7 @@ async fn create(parts: &Parts, spec: &sandbox::Spec) -> Result<sandbox::Created,
             parts.meter.sandbox_started(took);
             tracing::info!(sandbox = %spec.id, took_ms = took.as_millis() as u64, "a sandbox started");
         }
-        // There are no files to go on with; it is built without.
+        // There are no files to go on with; others are looked for.
         Err(sandbox::Error::NotFound { .. }) if spec.files_from.is_some() => {}
         Err(error) => {
             parts.meter.sandbox_failed();

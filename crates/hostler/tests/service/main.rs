@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod files;
+mod handover;
 mod killed;
 #[path = "../security/left.rs"]
 mod left;
@@ -10,3 +11,4 @@ mod logs;
 mod output;
 mod place;
 mod servers;
+mod serving;
