@@ -173,6 +173,7 @@ impl Agent {
                 "max_turns" => return self.fails("error_max_turns", "Reached maximum number of turns (2)"),
                 "refuse" => return self.ends(&json!({"stop_reason":"refusal"})),
                 "overloaded" => return self.overloaded(),
+                "cut" => self.cut(rest),
                 "compact" => self.frame(
                     &json!({"type":"system","subtype":"compact_boundary","session_id":"s",
                     "uuid":"u","compact_metadata":{"trigger":"auto","pre_tokens":9}}),
@@ -338,6 +339,21 @@ impl Agent {
 
     fn fails(&self, subtype: &str, error: &str) -> std::ops::ControlFlow<()> {
         self.ends(&json!({"subtype":subtype,"is_error":true,"errors":[error],"result":null}))
+    }
+
+    /// A reply that breaks off after its calls, and is asked for again.
+    fn cut(&self, command: &str) {
+        self.frame(
+            &json!({"type":"stream_event","uuid":"u","session_id":"s","event":{"type":"message_start",
+            "message":{"usage":{"input_tokens":10}}}}),
+        );
+        self.tool(command, false);
+        let id = next_id();
+        self.assistant(&json!({"type":"tool_use","id":id,"name":"weather","input":{}}));
+        self.frame(
+            &json!({"type":"system","subtype":"api_retry","session_id":"s","uuid":"u","attempt":1,
+            "max_retries":10,"retry_delay_ms":5,"error_status":null,"error":"server_error"}),
+        );
     }
 
     fn overloaded(&self) -> std::ops::ControlFlow<()> {
