@@ -158,7 +158,7 @@ impl Agent {
                     let answered = if verb == "approve" {
                         self.approve(&calls, lines).await
                     } else {
-                        self.custom(&calls[0], lines).await
+                        self.custom(&calls, lines).await
                     };
                     if answered.is_break() {
                         return std::ops::ControlFlow::Continue(());
@@ -269,19 +269,38 @@ impl Agent {
         std::ops::ControlFlow::Continue(())
     }
 
-    async fn custom(&self, id: &str, lines: &mut mpsc::UnboundedReceiver<Line>) -> std::ops::ControlFlow<()> {
-        self.frame(&json!({"type":"control_request","request_id":"call-1","request":{
-            "subtype":"mcp_message","server_name":"custom","message":{"jsonrpc":"2.0","id":1,"method":"tools/call",
-            "params":{"name":"weather","arguments":{},"_meta":{"claudecode/toolUseId":id}}}}}));
-        while let Some(Line::Json(line)) = lines.recv().await {
-            if line["response"]["request_id"] == "call-1" {
-                let result = &line["response"]["response"]["mcp_response"]["result"];
-                self.result(id, result["content"][0]["text"].as_str().unwrap());
-                self.say(result["content"][0]["text"].as_str().unwrap());
-                return std::ops::ControlFlow::Continue(());
+    /// Calls the client's tool, one call after another, and says what the last one gave.
+    async fn custom(
+        &self,
+        calls: &[String],
+        lines: &mut mpsc::UnboundedReceiver<Line>,
+    ) -> std::ops::ControlFlow<()> {
+        let mut said = String::new();
+        for id in calls {
+            self.frame(
+                &json!({"type":"control_request","request_id":format!("call-{id}"),"request":{
+                "subtype":"mcp_message","server_name":"custom","message":{"jsonrpc":"2.0","id":1,
+                "method":"tools/call","params":{"name":"weather","arguments":{},
+                "_meta":{"claudecode/toolUseId":id}}}}}),
+            );
+            loop {
+                let Some(Line::Json(line)) = lines.recv().await else {
+                    return std::ops::ControlFlow::Break(());
+                };
+                self.gate.lines_in.lock().unwrap().push(line.clone());
+                if line["response"]["request_id"] == format!("call-{id}") {
+                    let result = &line["response"]["response"]["mcp_response"]["result"];
+                    result["content"][0]["text"]
+                        .as_str()
+                        .unwrap()
+                        .clone_into(&mut said);
+                    self.result(id, &said);
+                    break;
+                }
             }
         }
-        std::ops::ControlFlow::Break(())
+        self.say(&said);
+        std::ops::ControlFlow::Continue(())
     }
 
     fn assistant(&self, block: &Value) {
