@@ -33,6 +33,10 @@ struct Received {
 
 impl Owner {
     pub(super) async fn receive(&mut self, inputs: Vec<Input>, reply: Reply) -> Result<(), Quit> {
+        if let Some(error) = self.shut() {
+            let _ = reply.send(Err(error));
+            return Ok(());
+        }
         let turn_before = self.turn.clone();
         let received = match self.take_in(inputs) {
             Ok(received) => received,
