@@ -8,6 +8,7 @@
 //! Question and answer come in either order. That an answer is sent is recorded before it is: from then on the tool may
 //! run, and no other runtime is asked to run it.
 
+use crate::message;
 use domain::EventId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -106,6 +107,19 @@ impl Answer {
             }
             _ => None,
         }
+    }
+
+    /// With what an operator adds to a result.
+    pub(crate) fn noted(mut self, notes: &[String]) -> Self {
+        if let Self::Result { content, .. } = &mut self
+            && !notes.is_empty()
+        {
+            let blocks = notes
+                .iter()
+                .map(|note| ContentBlock::text(message::reminder(note)));
+            content.get_or_insert_default().extend(blocks);
+        }
+        self
     }
 
     fn kind(&self) -> Kind {

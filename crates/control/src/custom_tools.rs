@@ -134,17 +134,24 @@ fn block(block: &ContentBlock) -> Value {
             Some(title) => format!("{title}\n\n{data}"),
             None => data.clone(),
         }),
-        ContentBlock::SearchResult {
-            source,
-            title,
-            content,
-            ..
-        } => {
-            let body: Vec<&str> = content.iter().map(|part| part.text.as_str()).collect();
-            text(format!("{title}\n{source}\n\n{}", body.join("\n")))
-        }
+        ContentBlock::SearchResult { .. } => text(found(block).unwrap_or_default()),
         other => text(serde_json::to_string(other).unwrap_or_default()),
     }
+}
+
+/// A search result in words.
+pub(crate) fn found(block: &ContentBlock) -> Option<String> {
+    let ContentBlock::SearchResult {
+        source,
+        title,
+        content,
+        ..
+    } = block
+    else {
+        return None;
+    };
+    let body: Vec<&str> = content.iter().map(|part| part.text.as_str()).collect();
+    Some(format!("{title}\n{source}\n\n{}", body.join("\n")))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use wire::StopReason;
 pub(crate) struct Entry {
     hub: Arc<Hub>,
     standing: watch::Sender<Standing>,
-    owner: Mutex<Option<Handle>>,
+    owner: Mutex<Held>,
     /// A session that was made here belongs to us already and has nothing to be read back.
     created: std::sync::Mutex<Option<Created>>,
 }
@@ -28,6 +28,13 @@ struct Created {
     row: store::Session,
     /// Stored with the first message.
     not_stored: Option<store::NewSession>,
+}
+
+#[derive(Default)]
+struct Held {
+    owner: Option<Handle>,
+    /// This instance leaves the session to the next one.
+    let_go: bool,
 }
 
 struct Handle {
@@ -107,20 +114,27 @@ impl Entry {
         &self,
         parts: &Arc<Parts>,
         id: &SessionId,
-        command: Command,
+        mut command: Command,
     ) -> Result<(), AccessError> {
-        let commands = self.owner(parts, id).await?;
-        commands
-            .send(command)
-            .await
-            .map_err(|_| AccessError::OwnerGone { session: id.clone() })
+        // An owner may end while something waits to be asked of it.
+        for _ in 0..2 {
+            let commands = self.owner(parts, id).await?;
+            match commands.send(command).await {
+                Ok(()) => return Ok(()),
+                Err(refused) => command = refused.0,
+            }
+        }
+        Err(AccessError::OwnerGone { session: id.clone() })
     }
 
     /// Ends the owner, if there is one, and the sandbox or not.
     pub(crate) async fn let_go(&self, how: End) -> Result<(), AccessError> {
-        let Some(handle) = self.owner.lock().await.take() else {
+        let mut held = self.owner.lock().await;
+        held.let_go = true;
+        let Some(handle) = held.owner.take() else {
             return Ok(());
         };
+        drop(held);
         let (reply, answer) = oneshot::channel();
         if handle.commands.send(Command::End { how, reply }).await.is_err() {
             return Ok(());
@@ -131,9 +145,13 @@ impl Entry {
     }
 
     async fn owner(&self, parts: &Arc<Parts>, id: &SessionId) -> Result<mpsc::Sender<Command>, AccessError> {
-        let mut owner = self.owner.lock().await;
-        if let Some(handle) = owner.as_ref().filter(|handle| !handle.commands.is_closed()) {
+        let mut held = self.owner.lock().await;
+        let owner = held.owner.as_ref();
+        if let Some(handle) = owner.filter(|handle| !handle.commands.is_closed()) {
             return Ok(handle.commands.clone());
+        }
+        if held.let_go {
+            return Err(AccessError::ShuttingDown);
         }
         let begin = self.begin(parts, id).await?;
         let (commands, receiver) = mpsc::channel(COMMANDS);
@@ -146,7 +164,7 @@ impl Entry {
             Owner::new(begin, receiver).run().await;
         };
         let task = span.in_scope(|| tasks::start("session owner", owner_runs));
-        *owner = Some(Handle {
+        held.owner = Some(Handle {
             commands: commands.clone(),
             task,
         });

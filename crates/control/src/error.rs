@@ -69,6 +69,8 @@ pub enum AccessError {
         session: SessionId,
         failures: Vec<CleanupFailure>,
     },
+    #[error(transparent)]
+    Refused(#[from] Refused),
     #[error("hostler is shutting down")]
     ShuttingDown,
 }

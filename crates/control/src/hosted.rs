@@ -201,19 +201,14 @@ impl Hosted {
     pub async fn archive(&self, workspace: &WorkspaceId, id: &SessionId) -> Result<Session, HostedError> {
         let row = self.find(workspace, id).await?;
         if row.archived_at.is_none() {
-            not_running(&row, "archived")?;
-            if row.status != SessionStatus::Terminated {
-                self.control.lay_down(id).await?;
-            }
-            self.control.store().archive_session(id).await?;
+            self.control.archive(id).await?;
         }
         self.get(workspace, id).await
     }
 
     pub async fn delete(&self, workspace: &WorkspaceId, id: &SessionId) -> Result<Deleted, HostedError> {
-        let row = self.find(workspace, id).await?;
-        not_running(&row, "deleted")?;
-        self.control.remove(id).await?;
+        self.find(workspace, id).await?;
+        self.control.delete(id).await?;
         Ok(Deleted { id: id.clone() })
     }
 
@@ -309,29 +304,10 @@ fn archived(kind: &'static str, id: &str) -> ResourceError {
 }
 
 fn open_for_changes(row: &store::Session) -> Result<(), Refused> {
-    let (code, word) = match row {
-        _ if row.archived_at.is_some() => ("session_archived", "archived"),
-        _ if row.status == SessionStatus::Terminated => ("session_terminated", "terminated"),
-        _ => return Ok(()),
-    };
-    Err(Refused {
-        code: Some(code),
-        message: format!("session {} is {word}: start a new one", row.id),
-        conflict: true,
-    })
-}
-
-fn not_running(row: &store::Session, what: &str) -> Result<(), Refused> {
-    match row.status {
-        SessionStatus::Idle | SessionStatus::Terminated => Ok(()),
-        SessionStatus::Running | SessionStatus::Rescheduling => Err(Refused {
-            code: Some("session_running"),
-            message: format!(
-                "session {} is running and cannot be {what}: send a user.interrupt, and wait until it is idle",
-                row.id
-            ),
-            conflict: true,
-        }),
+    match row {
+        _ if row.archived_at.is_some() => Err(Refused::archived(&row.id)),
+        _ if row.status == SessionStatus::Terminated => Err(Refused::terminated(&row.id)),
+        _ => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@ use domain::{EventId, SessionId};
 use serde_json::{Value, json};
 use stream_json::{Block, Content, Frame, User};
 use uuid::Uuid;
-use wire::{ContentBlock, DocumentSource, ImageSource};
+use wire::{Body, ContentBlock, DocumentSource, Event, ImageSource};
 
 /// Checks inputs before they are stored.
 pub(crate) fn admit(inputs: &[Input], most_bytes: usize) -> Result<(), SendError> {
@@ -71,6 +71,14 @@ pub(crate) fn note(turn: &EventId, restarts: u32, notes: &[String]) -> Frame {
     user.uuid = Some(uuid.to_string());
     user.is_synthetic = Some(true);
     Frame::User(Box::new(user))
+}
+
+/// What an operator adds to a message or a result.
+pub(crate) fn notes_of(event: &Event) -> Vec<String> {
+    match &event.body {
+        Body::SystemMessage { content } => content.iter().map(|part| part.text.clone()).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// How an agent is told what does not come from its user.

@@ -67,6 +67,21 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    pub(crate) fn refuse(self, error: SendError) {
+        // Whoever asked may have gone.
+        match self {
+            Self::Send { reply, .. } => drop(reply.send(Err(error))),
+            Self::Update { reply, .. } => drop(reply.send(Err(error))),
+            Self::End { reply, .. } => {
+                if let SendError::Access(error) = error {
+                    let _ = reply.send(Err(error));
+                }
+            }
+        }
+    }
+}
+
 /// What everybody may know of a session at any time.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Standing {
@@ -81,7 +96,7 @@ pub(crate) struct Standing {
 #[derive(Debug)]
 pub(crate) enum Quit {
     /// It was asked to, and has done it.
-    Done,
+    Done(End),
     /// The log cannot be written any more. A start finds the session as the log has it.
     Store(store::Error),
 }
@@ -221,8 +236,9 @@ impl Owner {
     }
 
     async fn quit(self, quit: Quit) {
-        if let Quit::Store(error) = quit {
-            self.give_up(error).await;
+        match quit {
+            Quit::Done(how) => self.refuse_rest(how).await,
+            Quit::Store(error) => self.give_up(error).await,
         }
     }
 

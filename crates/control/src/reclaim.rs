@@ -11,7 +11,7 @@ use crate::owner::Kept;
 use crate::place::Address;
 use crate::sessions::Parts;
 use crate::settings::Lifetime;
-use crate::{Idle, StartError, place, summary, translate};
+use crate::{Idle, StartError, message, place, summary, translate};
 use domain::{EventId, SandboxId, SandboxState, SessionStatus};
 use futures_util::StreamExt;
 use std::collections::{BTreeMap, BTreeSet};
@@ -128,15 +128,21 @@ pub(crate) async fn left_behind(
     Ok((with_answers(parts, row, turn).await?, left))
 }
 
-/// The answers to a turn's calls stand in the log.
+/// The answers to a turn's calls stand in the log, with what their operator added right after them.
 async fn with_answers(
     parts: &Parts,
     row: &Session,
     turn: Option<Kept>,
 ) -> Result<Option<Kept>, store::Error> {
     let Some(mut turn) = turn else { return Ok(None) };
-    let types = ["user.tool_confirmation", "user.custom_tool_result"].map(str::to_owned);
-    let mut answers = BTreeMap::new();
+    let types = [
+        "user.tool_confirmation",
+        "user.custom_tool_result",
+        "system.message",
+    ]
+    .map(str::to_owned);
+    let mut answers: BTreeMap<EventId, Answer> = BTreeMap::new();
+    let mut before: Option<(u64, EventId)> = None;
     let mut after = 0;
     loop {
         let query = Query {
@@ -147,10 +153,18 @@ async fn with_answers(
         let page = parts.store.events(&row.id, query).await?;
         let Some(last) = page.last() else { break };
         after = last.seq;
-        let answered = page
-            .iter()
-            .filter_map(|logged| Answer::of_event(&logged.event.body));
-        answers.extend(answered.map(|(id, answer)| (id.clone(), answer)));
+        for logged in &page {
+            let last = before.take().filter(|(seq, _)| seq + 1 == logged.seq);
+            if let Some((id, answer)) = Answer::of_event(&logged.event.body) {
+                answers.insert(id.clone(), answer);
+                before = Some((logged.seq, id.clone()));
+            } else if let Some((_, id)) = last {
+                let notes = message::notes_of(&logged.event);
+                answers
+                    .entry(id)
+                    .and_modify(|answer| *answer = answer.clone().noted(&notes));
+            }
+        }
     }
     turn.read_back(answers);
     Ok(Some(turn))

@@ -233,9 +233,12 @@ impl Control {
         .await?
     }
 
-    /// Ends the runtime and the sandbox of a session that rests or waits.
-    pub(crate) async fn lay_down(&self, id: &SessionId) -> Result<(), AccessError> {
+    /// Ends the runtime and the sandbox of a session that rests or waits; it takes nothing any more.
+    pub(crate) async fn archive(&self, id: &SessionId) -> Result<(), AccessError> {
         let entry = self.entry(id).await?;
+        if entry.is_terminated() {
+            return Ok(self.store().archive_session(id).await?);
+        }
         self.ask(&entry, id, |reply| Command::End {
             how: End::Archive,
             reply,
@@ -245,16 +248,22 @@ impl Control {
 
     /// Stops the session and removes its files, its log and its row.
     pub async fn remove(&self, id: &SessionId) -> Result<(), AccessError> {
+        self.take_away(id, End::Remove).await
+    }
+
+    /// The same, unless it is running.
+    pub(crate) async fn delete(&self, id: &SessionId) -> Result<(), AccessError> {
+        self.take_away(id, End::Delete).await
+    }
+
+    async fn take_away(&self, id: &SessionId, how: End) -> Result<(), AccessError> {
         let entry = self.entry(id).await?;
         if entry.is_terminated() {
             owner::remove(&self.shared.parts, id).await?;
             entry.hub().close();
         } else {
-            self.ask(&entry, id, |reply| Command::End {
-                how: End::Remove,
-                reply,
-            })
-            .await??;
+            self.ask(&entry, id, |reply| Command::End { how, reply })
+                .await??;
         }
         self.entries().remove(id);
         Ok(())

@@ -1,10 +1,10 @@
 //! A runtime's transcript, made again from the log, for a conversation whose sandbox is gone. Pure.
 //!
 //! The log has what was said and done but not the model's thinking, so the transcript is shorter than the one that was
-//! lost. Every tool call in it has a result.
+//! lost. Every tool call in it has a result, and what an operator added stands where the agent was told it: before a
+//! message, after a result.
 
-use crate::message;
-use crate::translate;
+use crate::{custom_tools, message, translate};
 use domain::EventId;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,8 +30,9 @@ pub(crate) struct About<'a> {
 }
 
 /// The types of events that a transcript is made of.
-pub(crate) const TYPES: [&str; 6] = [
+pub(crate) const TYPES: [&str; 7] = [
     "user.message",
+    "system.message",
     "user.custom_tool_result",
     "agent.custom_tool_use",
     "agent.message",
@@ -41,7 +42,7 @@ pub(crate) const TYPES: [&str; 6] = [
 
 /// JSON lines; nothing if there is no conversation to go on with.
 pub(crate) fn rebuild(mut events: Vec<LoggedEvent>, about: &About<'_>) -> Option<Vec<u8>> {
-    events.retain(|logged| logged.event.processed_at.is_some() && Some(&logged.event.id) != about.except);
+    leave_out(&mut events, about.except);
     // A message that was queued stands in the log where it came, and in the conversation where it was acted on.
     events.sort_by_key(|logged| (logged.event.processed_at, logged.seq));
     let first = beginning(&events);
@@ -51,12 +52,25 @@ pub(crate) fn rebuild(mut events: Vec<LoggedEvent>, about: &About<'_>) -> Option
         parent: None,
         text: Vec::new(),
     };
-    for logged in &events[first..] {
+    let mut rest = events[first..].iter().peekable();
+    while let Some(logged) = rest.next() {
         let at = logged.event.processed_at.unwrap_or(logged.created_at);
+        let takes_note = matches!(
+            logged.event.body,
+            Body::UserMessage { .. } | Body::UserCustomToolResult { .. }
+        );
+        let is_note =
+            |next: &&LoggedEvent| takes_note && matches!(next.event.body, Body::SystemMessage { .. });
+        let note = rest.next_if(is_note);
+        let notes = reminders(note);
         match &logged.event.body {
             Body::UserMessage { content } => {
                 lines.close(&mut open, at);
-                lines.user(&blocks(content), at);
+                lines.user(&[notes, blocks(content)].concat(), at);
+            }
+            Body::SystemMessage { .. } => {
+                lines.close(&mut open, at);
+                lines.user(&reminders(Some(logged)), at);
             }
             Body::AgentMessage { content } => {
                 lines.assistant(&blocks(content), at);
@@ -83,7 +97,8 @@ pub(crate) fn rebuild(mut events: Vec<LoggedEvent>, about: &About<'_>) -> Option
                 is_error,
                 ..
             } if open.remove(tool_use_id) => {
-                lines.result(tool_use_id, content.as_deref().unwrap_or_default(), *is_error, at);
+                let content = result_blocks(content.as_deref().unwrap_or_default());
+                lines.result(tool_use_id, &[content, notes].concat(), *is_error, at);
             }
             _ => {}
         }
@@ -91,6 +106,20 @@ pub(crate) fn rebuild(mut events: Vec<LoggedEvent>, about: &About<'_>) -> Option
     let last = events.last()?.created_at;
     lines.close(&mut open, last);
     Some(lines.text)
+}
+
+/// Drops what waits, and the message that is about to be delivered with what goes with it.
+fn leave_out(events: &mut Vec<LoggedEvent>, except: Option<&EventId>) {
+    let mut after = None;
+    events.retain(|logged| {
+        let goes_with_it =
+            after == Some(logged.seq) && matches!(logged.event.body, Body::SystemMessage { .. });
+        if Some(&logged.event.id) == except {
+            after = Some(logged.seq + 1);
+            return false;
+        }
+        logged.event.processed_at.is_some() && !goes_with_it
+    });
 }
 
 /// Where a conversation of a bearable size begins.
@@ -112,6 +141,23 @@ fn beginning(events: &[LoggedEvent]) -> usize {
 /// What of a content a model can be given.
 fn blocks(content: &[ContentBlock]) -> Vec<Value> {
     content.iter().filter_map(message::block_json).collect()
+}
+
+/// The same of a tool's result, which may hold more.
+fn result_blocks(content: &[ContentBlock]) -> Vec<Value> {
+    let as_text = |block| custom_tools::found(block).map(|text| json!({"type": "text", "text": text}));
+    let given = content.iter();
+    given
+        .filter_map(|block| as_text(block).or_else(|| message::block_json(block)))
+        .collect()
+}
+
+fn reminders(note: Option<&LoggedEvent>) -> Vec<Value> {
+    let notes = note
+        .map(|logged| message::notes_of(&logged.event))
+        .unwrap_or_default();
+    let told = notes.iter().map(|note| message::reminder(note));
+    told.map(|text| json!({"type": "text", "text": text})).collect()
 }
 
 struct Lines<'a> {
@@ -143,8 +189,8 @@ impl Lines<'_> {
         self.line("assistant", &message, at);
     }
 
-    fn result(&mut self, id: &EventId, content: &[ContentBlock], is_error: Option<bool>, at: OffsetDateTime) {
-        let mut block = json!({"type": "tool_result", "tool_use_id": id, "content": blocks(content)});
+    fn result(&mut self, id: &EventId, content: &[Value], is_error: Option<bool>, at: OffsetDateTime) {
+        let mut block = json!({"type": "tool_result", "tool_use_id": id, "content": content});
         if is_error == Some(true) {
             block["is_error"] = true.into();
         }
@@ -160,7 +206,8 @@ impl Lines<'_> {
                 is_error,
             } = translate::interrupted(id)
             {
-                self.result(&tool_use_id, content.as_deref().unwrap_or_default(), is_error, at);
+                let content = result_blocks(content.as_deref().unwrap_or_default());
+                self.result(&tool_use_id, &content, is_error, at);
             }
         }
     }
@@ -322,6 +369,69 @@ mod tests {
         assert_eq!(lines[1]["message"]["content"][0]["name"], "weather");
         let result = &lines[2]["message"]["content"][0];
         assert_eq!(result["content"][0]["text"], "sunny");
+    }
+
+    fn system(text: &str) -> Body {
+        Body::SystemMessage {
+            content: vec![wire::Text { text: text.into() }],
+        }
+    }
+
+    fn texts(line: &Value) -> Vec<&str> {
+        let content = &line["message"]["content"];
+        let content = if content[0]["type"] == "tool_result" {
+            &content[0]["content"]
+        } else {
+            content
+        };
+        let blocks = content.as_array().unwrap().iter();
+        blocks.map(|block| block["text"].as_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn what_an_operator_added_stands_where_the_agent_was_told_it() {
+        let call = Body::AgentCustomToolUse {
+            name: "weather".into(),
+            input: serde_json::Map::new(),
+            session_thread_id: None,
+        };
+        let mut events = log(vec![
+            user("hi"),
+            system("be brief"),
+            call,
+            user(""),
+            system("in Celsius"),
+        ]);
+        let found = json!([{"type": "search_result", "source": "https://x", "title": "Ulm",
+            "content": [{"type": "text", "text": "sunny"}], "citations": {"enabled": false}}]);
+        events[3].event.body = Body::UserCustomToolResult {
+            custom_tool_use_id: events[2].event.id.clone(),
+            content: serde_json::from_value(found).unwrap(),
+            is_error: None,
+            session_thread_id: None,
+        };
+        let lines = lines(events);
+        let brief = "<system-reminder>\nbe brief\n</system-reminder>";
+        let celsius = "<system-reminder>\nin Celsius\n</system-reminder>";
+        assert_eq!(texts(&lines[0]), [brief, "hi"]);
+        assert_eq!(texts(&lines[2]), ["Ulm\nhttps://x\n\nsunny", celsius]);
+        assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
+    fn what_goes_with_the_message_that_is_about_to_be_delivered_is_no_history() {
+        let events = log(vec![user("one"), system("a"), user("two"), system("b")]);
+        let two = events[2].event.id.clone();
+        let about = About {
+            conversation: Uuid::nil(),
+            model: "m",
+            directory: "/workspace",
+            except: Some(&two),
+            open: None,
+        };
+        let text = String::from_utf8(rebuild(events, &about).unwrap()).unwrap();
+        assert_eq!(text.lines().count(), 1);
+        assert!(text.contains("\\na\\n"), "{text}");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Frames are hostile: whatever order they come in, what comes out is a log that makes sense. A tool result without a
 //! call is left out, an event has the id that its previews announced or a new one if they were not its beginning, and
-//! every model request that was started ends.
+//! every model request that was started ends. So does every call: one of a reply that was cut off and is asked for again
+//! is not made, and none outlives its turn.
 
 mod content;
 mod stream;
@@ -15,10 +16,13 @@ pub(crate) use content::runtime_tool_name;
 use content::{result_blocks, tool_input, tool_name};
 use domain::EventId;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use stream::Streaming;
-use stream_json::{Answer, Assistant, Block, Content, ControlRequest, Frame, SystemEvent, TurnResult, User};
+use stream_json::{
+    Answer, Assistant, Block, Content, ControlRequest, Extra, Frame, SystemEvent, TurnResult, User,
+};
 use wire::{Body, ContentBlock, ModelUsage, Preview};
 
 /// Tool calls that may be open at once; a runtime that goes on past them is broken.
@@ -89,6 +93,9 @@ impl State {
 struct Request {
     started: EventId,
     usage: ModelUsage,
+    /// Calls of the reply so far, by the runtime's id. They are made when the reply is whole.
+    #[serde(default)]
+    calls: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -96,6 +103,9 @@ struct OpenCall {
     event: EventId,
     /// Its result is the client's event.
     custom: bool,
+    /// The frame that told it.
+    #[serde(default)]
+    frame: String,
 }
 
 /// The runtime's own account of a model call that failed for good.
@@ -152,6 +162,7 @@ impl Translator {
             Frame::ControlResponse(response) => out.push(Meaning::Answers(response.response)),
             Frame::Result(result) => {
                 self.close_request(true, &mut out);
+                self.end_calls(&mut out, interrupted, |_, _| true);
                 self.streaming.reset();
                 out.push(Meaning::Ended(result));
             }
@@ -165,15 +176,13 @@ impl Translator {
     /// for those that another runtime can still make.
     pub(crate) fn cut(&mut self, kept: &[EventId]) -> Vec<Meaning> {
         let mut out = Vec::new();
+        if let Some(request) = &mut self.state.request {
+            // The runtime that goes on has the reply as far as it came.
+            request.calls.clear();
+        }
         self.close_request(true, &mut out);
         self.streaming.reset();
-        let cut = self
-            .state
-            .tools
-            .extract_if(.., |_, call| !kept.contains(&call.event));
-        for (_, call) in cut.filter(|(_, call)| !call.custom) {
-            event(&mut out, interrupted(call.event));
-        }
+        self.end_calls(&mut out, interrupted, |_, call| !kept.contains(&call.event));
         out
     }
 
@@ -182,7 +191,7 @@ impl Translator {
         self.state.api_error.take()
     }
 
-    fn stream_event(&mut self, json: &serde_json::Value, out: &mut Vec<Meaning>) {
+    fn stream_event(&mut self, json: &Value, out: &mut Vec<Meaning>) {
         match json["type"].as_str() {
             Some("message_start") => {
                 self.close_request(true, out);
@@ -191,7 +200,12 @@ impl Translator {
                 out.push(Meaning::Event(started.clone(), Body::SpanModelRequestStart));
                 let mut usage = ModelUsage::default();
                 stream::add_usage(&mut usage, &json["message"]["usage"]);
-                self.state.request = Some(Request { started, usage });
+                let calls = BTreeSet::new();
+                self.state.request = Some(Request {
+                    started,
+                    usage,
+                    calls,
+                });
             }
             Some("message_delta") => {
                 if let Some(request) = &mut self.state.request {
@@ -216,6 +230,7 @@ impl Translator {
             self.state.api_error = Some(ApiError { class, text });
             return Ok(());
         }
+        self.supersede(&frame.extra, out);
         // Of a subagent only what it does is told, not what it says to its parent.
         let main = frame.parent_tool_use_id.is_none();
         for block in frame.message.content {
@@ -235,7 +250,12 @@ impl Translator {
                 {
                     self.thinking(out);
                 }
-                Block::ToolUse { id, name, input, .. } => self.tool_use(id, &name, input, out)?,
+                Block::ToolUse { id, name, input, .. } => {
+                    if let Some(request) = self.state.request.as_mut().filter(|_| main) {
+                        request.calls.insert(id.clone());
+                    }
+                    self.tool_use((id, &frame.uuid), &name, input, out)?;
+                }
                 Block::Text { .. } | Block::Thinking { .. } | Block::ToolResult { .. } | Block::Other(_) => {}
             }
         }
@@ -249,11 +269,20 @@ impl Translator {
         ));
     }
 
+    /// What was shown by the frames that this one names is said again.
+    fn supersede(&mut self, extra: &Extra, out: &mut Vec<Meaning>) {
+        let Some(frames) = extra.get("supersedes").and_then(Value::as_array) else {
+            return;
+        };
+        let frames: BTreeSet<&str> = frames.iter().filter_map(Value::as_str).collect();
+        self.end_calls(out, not_made, |_, call| frames.contains(&*call.frame));
+    }
+
     fn tool_use(
         &mut self,
-        id: String,
+        (id, frame): (String, &str),
         name: &str,
-        input: serde_json::Value,
+        input: Value,
         out: &mut Vec<Meaning>,
     ) -> Result<(), Nonsense> {
         // The same call told twice, also by another runtime, is one call.
@@ -296,10 +325,27 @@ impl Translator {
             OpenCall {
                 event: event.clone(),
                 custom,
+                frame: frame.to_owned(),
             },
         );
         out.push(Meaning::Event(event, body));
         Ok(())
+    }
+
+    /// Ends open calls: with this instead of a result, where that is not the client's to give.
+    fn end_calls(
+        &mut self,
+        out: &mut Vec<Meaning>,
+        result: fn(EventId) -> Body,
+        ends: impl Fn(&String, &OpenCall) -> bool,
+    ) {
+        let ended = self.state.tools.extract_if(.., |id, call| ends(id, call));
+        for (_, call) in ended {
+            out.push(Meaning::Resolved(call.event.clone()));
+            if !call.custom {
+                event(out, result(call.event));
+            }
+        }
     }
 
     fn user(&mut self, frame: User, out: &mut Vec<Meaning>) {
@@ -354,8 +400,17 @@ impl Translator {
         }
     }
 
+    /// A reply that failed makes no calls.
     fn close_request(&mut self, failed: bool, out: &mut Vec<Meaning>) {
-        if let Some(Request { started, usage }) = self.state.request.take() {
+        if let Some(Request {
+            started,
+            usage,
+            calls,
+        }) = self.state.request.take()
+        {
+            if failed {
+                self.end_calls(out, not_made, |id, _| calls.contains(id));
+            }
             let end = Body::SpanModelRequestEnd {
                 model_request_start_id: started,
                 is_error: failed.then_some(true),
@@ -369,6 +424,16 @@ impl Translator {
 /// What a tool call without a result gets instead of one.
 pub(crate) fn interrupted(tool_use_id: EventId) -> Body {
     let text = "The call was interrupted: it is not known whether it ran, or how far.";
+    failed(tool_use_id, text)
+}
+
+/// What a call of a reply gets that broke off after it.
+fn not_made(tool_use_id: EventId) -> Body {
+    let text = "The model's reply was cut off after this call, so it was not made.";
+    failed(tool_use_id, text)
+}
+
+fn failed(tool_use_id: EventId, text: &str) -> Body {
     Body::AgentToolResult {
         tool_use_id,
         content: Some(vec![ContentBlock::text(text)]),

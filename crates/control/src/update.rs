@@ -1,7 +1,7 @@
 //! A change of a session's own settings. Decided by the owner's view of the session, so that none is lost to another.
 
 use crate::Toolset;
-use domain::Cost;
+use domain::{Cost, SessionId};
 use serde_json::Value;
 use wire::Body;
 
@@ -41,4 +41,32 @@ pub struct Refused {
     pub message: String,
     /// It would be accepted at another time.
     pub conflict: bool,
+}
+
+impl Refused {
+    fn conflict(code: &'static str, message: String) -> Self {
+        Self {
+            code: Some(code),
+            message,
+            conflict: true,
+        }
+    }
+
+    pub(crate) fn archived(session: &SessionId) -> Self {
+        let message = format!("session {session} is archived: start a new one");
+        Self::conflict("session_archived", message)
+    }
+
+    pub(crate) fn terminated(session: &SessionId) -> Self {
+        let message = format!("session {session} is terminated: start a new one");
+        Self::conflict("session_terminated", message)
+    }
+
+    /// It must be idle to become what is asked for.
+    pub(crate) fn running(session: &SessionId, what: &str) -> Self {
+        let message = format!(
+            "session {session} is running and cannot be {what}: send a user.interrupt, and wait until it is idle"
+        );
+        Self::conflict("session_running", message)
+    }
 }

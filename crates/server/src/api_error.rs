@@ -257,6 +257,7 @@ impl From<AccessError> for ApiError {
         match error {
             AccessError::NoSession { session } => Self::no_resource("session", session.as_str()),
             AccessError::Store(error) => error.into(),
+            AccessError::Refused(refused) => refused.into(),
             AccessError::ShuttingDown => Self::unavailable(ENDING),
             error @ (AccessError::OwnerGone { .. } | AccessError::Cleanup { .. }) => {
                 Self::internal(with_causes(&error))

@@ -44,6 +44,8 @@ pub struct Append {
     pub process: Option<String>,
     pub turn: TurnChange,
     pub settings: Option<Box<ChangedSettings>>,
+    /// The session is archived, for good.
+    pub archives: bool,
 }
 
 /// A session's own settings, as they are from now.
@@ -89,6 +91,7 @@ impl Append {
             process: None,
             turn: TurnChange::Same,
             settings: None,
+            archives: false,
         }
     }
 }
@@ -343,7 +346,8 @@ async fn insert_all(
     };
     sqlx::query(
         "UPDATE sessions SET last_seq = $2, updated_at = $3, status = COALESCE($4, status), \
-         turn = CASE WHEN $5 THEN $6 ELSE turn END WHERE id = $1",
+         turn = CASE WHEN $5 THEN $6 ELSE turn END, \
+         archived_at = CASE WHEN $7 THEN COALESCE(archived_at, $3) ELSE archived_at END WHERE id = $1",
     )
     .bind(append.session.as_str())
     .bind(seq as i64)
@@ -351,6 +355,7 @@ async fn insert_all(
     .bind(append.status.map(SessionStatus::as_str))
     .bind(turn_changes)
     .bind(turn)
+    .bind(append.archives)
     .execute(&mut *connection)
     .await
     .map_err(Error::at("updating a session"))?;

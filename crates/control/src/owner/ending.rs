@@ -4,8 +4,9 @@ use super::log::Batch;
 use super::{Owner, Quit, Work};
 use crate::conclusion::Conclusion;
 use crate::sessions::Parts;
-use crate::{AccessError, CleanupFailure, Idle, place};
-use domain::SessionId;
+use crate::{AccessError, CleanupFailure, Idle, Refused, SendError, place};
+use domain::{SessionId, SessionStatus};
+use time::OffsetDateTime;
 use tokio::sync::oneshot;
 use wire::{Body, StopReason};
 
@@ -16,7 +17,9 @@ pub(crate) enum End {
     Stop,
     /// With its log and its files.
     Remove,
-    /// Its log and its files stay, and it takes nothing any more.
+    /// The same, unless it is running.
+    Delete,
+    /// Unless it is running. Its log and its files stay, and it takes nothing any more.
     Archive,
     /// With this instance: the session goes on with its next message.
     Shutdown,
@@ -32,7 +35,11 @@ impl Owner {
     ) -> Result<(), Quit> {
         if how == End::Leave {
             let _ = reply.send(Ok(()));
-            return Err(Quit::Done);
+            return Err(Quit::Done(how));
+        }
+        if let Some(answer) = self.needs_no_end(how) {
+            let _ = reply.send(answer);
+            return Ok(());
         }
         let mut batch = Batch::default();
         if let Some(turn) = &mut self.turn {
@@ -42,7 +49,7 @@ impl Owner {
         self.cut(&mut batch);
         let failures = self.leave_place().await;
         let session = self.record.row.id.clone();
-        if how == End::Remove {
+        if matches!(how, End::Remove | End::Delete) {
             let removed = if failures.is_empty() {
                 remove(&self.parts, &session).await
             } else {
@@ -56,19 +63,66 @@ impl Owner {
                 self.log_end(batch, how).await?;
             }
             let _ = reply.send(removed);
-            return if kept { Ok(()) } else { Err(Quit::Done) };
+            return if kept { Ok(()) } else { Err(Quit::Done(how)) };
         }
-        let logged = self.log_end(batch, how).await;
+        if let Err(quit) = self.log_end(batch, how).await {
+            if let Quit::Store(error) = &quit {
+                let _ = reply.send(Err(AccessError::Store(told(error))));
+            }
+            return Err(quit);
+        }
         let _ = reply.send(if failures.is_empty() {
             Ok(())
         } else {
             Err(AccessError::Cleanup { session, failures })
         });
-        logged?;
-        if how == End::Shutdown {
-            self.hub.close();
+        match how {
+            // It refuses what comes, and can still be deleted.
+            End::Archive => {
+                self.hub.rest();
+                return Ok(());
+            }
+            End::Shutdown => self.hub.close(),
+            _ => {}
         }
-        Err(Quit::Done)
+        Err(Quit::Done(how))
+    }
+
+    /// The answer to an end that the session must not have now, or has had.
+    fn needs_no_end(&self, how: End) -> Option<Result<(), AccessError>> {
+        let session = &self.record.row.id;
+        let what = match how {
+            End::Archive if self.record.row.archived_at.is_some() => return Some(Ok(())),
+            End::Archive => "archived",
+            End::Delete => "deleted",
+            _ => return None,
+        };
+        let running = self.standing.borrow().busy;
+        running.then(|| Err(Refused::running(session, what).into()))
+    }
+
+    /// Why the session takes nothing, if it does not.
+    pub(super) fn shut(&self) -> Option<SendError> {
+        let row = &self.record.row;
+        if row.archived_at.is_some() {
+            return Some(Refused::archived(&row.id).into());
+        }
+        let session = row.id.clone();
+        (row.status == SessionStatus::Terminated).then_some(SendError::Terminated { session })
+    }
+
+    /// Answers what was asked of it after its end.
+    pub(super) async fn refuse_rest(mut self, how: End) {
+        self.commands.close();
+        while let Some(command) = self.commands.recv().await {
+            let session = self.record.row.id.clone();
+            command.refuse(match how {
+                End::Remove | End::Delete => AccessError::NoSession { session }.into(),
+                End::Stop => SendError::Terminated { session },
+                End::Archive => Refused::archived(&session).into(),
+                End::Shutdown | End::Leave => AccessError::ShuttingDown.into(),
+            });
+        }
     }
 
     async fn log_end(&mut self, mut batch: Batch, how: End) -> Result<(), Quit> {
@@ -105,9 +159,16 @@ impl Owner {
             }
             None => {}
         }
-        if !batch.is_empty() {
-            let append = self.append(&batch);
+        let archives = how == End::Archive;
+        if archives || !batch.is_empty() {
+            let append = store::Append {
+                archives,
+                ..self.append(&batch)
+            };
             self.write(append, batch).await?;
+        }
+        if archives {
+            self.record.row.archived_at = Some(OffsetDateTime::now_utc());
         }
         if let Some(turn) = was_working {
             let took_ms = turn.ran().as_millis() as u64;
@@ -128,6 +189,16 @@ impl Owner {
             failures.extend(place.tear_down(&self.parts).await);
         }
         failures
+    }
+}
+
+/// The error once more, for somebody else.
+fn told(error: &store::Error) -> store::Error {
+    match error {
+        store::Error::DiskFull => store::Error::DiskFull,
+        other => store::Error::Commit {
+            reason: other.to_string(),
+        },
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use store::{Append, LoggedEvent};
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
-use wire::{Body, ContentBlock, Event};
+use wire::{Body, Event};
 
 type Reply = oneshot::Sender<Result<Vec<LoggedEvent>, SendError>>;
 
@@ -33,6 +33,10 @@ struct Received {
 
 impl Owner {
     pub(super) async fn receive(&mut self, inputs: Vec<Input>, reply: Reply) -> Result<(), Quit> {
+        if let Some(error) = self.shut() {
+            let _ = reply.send(Err(error));
+            return Ok(());
+        }
         let turn_before = self.turn.clone();
         let received = match self.take_in(inputs) {
             Ok(received) => received,
@@ -133,7 +137,7 @@ impl Owner {
             let mut event = input.into_event();
             let note = inputs.next_if(|next| matches!(next, Input::System { .. }));
             let mut note = note.map(Input::into_event);
-            let notes = note.as_ref().map(text_of).unwrap_or_default();
+            let notes = note.as_ref().map(message::notes_of).unwrap_or_default();
             let now = Some(OffsetDateTime::now_utc());
             match &event.body {
                 Body::UserMessage { content } if may_begin && received.first.is_none() => {
@@ -180,15 +184,10 @@ impl Owner {
     }
 
     fn take_answer(&mut self, event: &Event, notes: &[String]) -> Result<(), SendError> {
-        let Some((id, mut answer)) = Answer::of_event(&event.body) else {
+        let Some((id, answer)) = Answer::of_event(&event.body) else {
             return Ok(());
         };
-        if let Answer::Result { content, .. } = &mut answer {
-            let blocks = notes
-                .iter()
-                .map(|note| ContentBlock::text(message::reminder(note)));
-            content.get_or_insert_default().extend(blocks);
-        }
+        let answer = answer.noted(notes);
         let turn = self.turn.as_mut().filter(|turn| turn.interrupt.is_none());
         let asks = turn.map(|turn| &mut turn.kept.asks);
         match asks {
@@ -233,14 +232,6 @@ impl Owner {
         }
         self.ask_to_stop();
         Ok(())
-    }
-}
-
-/// What an operator adds to a message or a result.
-pub(super) fn text_of(event: &Event) -> Vec<String> {
-    match &event.body {
-        Body::SystemMessage { content } => content.iter().map(|part| part.text.clone()).collect(),
-        _ => Vec::new(),
     }
 }
 

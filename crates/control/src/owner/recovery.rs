@@ -3,7 +3,6 @@
 //! Where sessions outlive their hosts, a turn that lost its runtime goes on in another one, a few times. Calls that may
 //! have run are told as interrupted; those that had not begun are made again.
 
-use super::inputs::text_of;
 use super::interrupt::Interrupt;
 use super::log::Batch;
 use super::turn::{Ended, process_name};
@@ -12,7 +11,7 @@ use crate::conclusion::Conclusion;
 use crate::settings::Lifetime;
 use crate::start::{Order, What, Where};
 use crate::translate::Meaning;
-use crate::{Idle, place};
+use crate::{Idle, message, place};
 use domain::SessionStatus;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -107,7 +106,9 @@ impl Owner {
             }) => Ok(Order::Message {
                 event: id,
                 content,
-                notes: notes.map(|logged| text_of(&logged.event)).unwrap_or_default(),
+                notes: notes
+                    .map(|logged| message::notes_of(&logged.event))
+                    .unwrap_or_default(),
             }),
             _ => Ok(turn.to_go_on()),
         }

@@ -1,6 +1,5 @@
 //! Turns: a message begins one, and a result or a failure ends it.
 
-use super::inputs::text_of;
 use super::log::Batch;
 use super::{Owner, Quit, Running, Turn, Work};
 use crate::conclusion::{Circumstances, Conclusion, conclude};
@@ -62,13 +61,13 @@ impl Owner {
             if matches!(next_event.body, Body::SystemMessage { .. }) {
                 self.queue.pop_front();
                 numbers.push(next);
-                notes = text_of(&next_event);
+                notes = message::notes_of(&next_event);
             }
         }
         let content = match event.body {
             Body::UserMessage { content } => content,
             // What has no message to go with is a message of its own.
-            other => text_of(&Event::queued(other))
+            other => message::notes_of(&Event::queued(other))
                 .into_iter()
                 .map(|text| ContentBlock::text(message::reminder(&text)))
                 .collect(),

@@ -14,6 +14,10 @@ impl Owner {
         update: Update,
         reply: oneshot::Sender<Result<(), SendError>>,
     ) -> Result<(), Quit> {
+        if let Some(error) = self.shut() {
+            let _ = reply.send(Err(error));
+            return Ok(());
+        }
         let changed = match (update.decide)(&self.record.row) {
             Ok(changed) => changed,
             Err(refused) => {

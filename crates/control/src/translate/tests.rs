@@ -366,6 +366,69 @@ fn results_keep_what_they_hold() {
     }
 }
 
+fn api_retry() -> Value {
+    json!({"type":"system","subtype":"api_retry","attempt":1,"max_retries":9,"retry_delay_ms":1,"error_status":null,
+        "error":"server_error"})
+}
+
+#[test]
+fn calls_of_a_reply_that_was_cut_off_are_not_made() {
+    let mut translator = asking();
+    let mut told = |json| translator.translate(frame(json)).unwrap();
+    // A call of the reply before it goes on, whatever becomes of this reply.
+    told(call("before", "Read"));
+    told(start());
+    let (read, custom) = (told(call("a", "Read")), told(call("b", "weather")));
+    let retry = told(api_retry());
+    assert_eq!(
+        kinds(&retry),
+        ["agent.tool_result", "span.model_request_end", "session.error"]
+    );
+    let resolved = retry.iter().filter_map(|meaning| match meaning {
+        Meaning::Resolved(id) => Some(id.clone()),
+        _ => None,
+    });
+    let calls = [
+        ids(&read, "agent.tool_use"),
+        ids(&custom, "agent.custom_tool_use"),
+    ];
+    assert_eq!(resolved.collect::<Vec<_>>(), calls.concat());
+    // The reply that comes instead may have the same ids.
+    told(start());
+    assert_eq!(kinds(&told(call("a", "Read"))), ["agent.tool_use"]);
+    told(event_frame(json!({"type":"message_stop"})));
+    assert_eq!(translator.open_calls().unwrap().len(), 2);
+}
+
+#[test]
+fn calls_of_frames_that_another_one_supersedes_are_not_made() {
+    let mut translator = Translator::default();
+    let named = |uuid: &str, mut json: Value| {
+        json["uuid"] = uuid.into();
+        json["session_id"] = "s".into();
+        json
+    };
+    let mut told = |json: Value| {
+        let frame = Frame::parse(json.to_string().as_bytes()).unwrap();
+        kinds(&translator.translate(frame).unwrap())
+    };
+    told(named("f1", tool_use("a")));
+    told(named("f2", tool_use("b")));
+    let mut again = named("f3", text("again"));
+    again["supersedes"] = json!(["f2", 7]);
+    assert_eq!(told(again), ["agent.tool_result", "agent.message"]);
+    assert_eq!(translator.open_calls().unwrap().len(), 1);
+}
+
+#[test]
+fn no_call_outlives_its_turn() {
+    let told = meanings([
+        tool_use("a"),
+        json!({"type":"result","subtype":"success","is_error":false}),
+    ]);
+    assert_eq!(kinds(&told), ["agent.tool_use", "agent.tool_result", "ended"]);
+}
+
 #[test]
 fn a_cut_ends_what_is_open_and_only_once() {
     let mut translator = Translator::default();

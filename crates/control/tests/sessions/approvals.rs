@@ -61,6 +61,47 @@ async fn a_call_waits_for_its_confirmation() {
 }
 
 #[tokio::test]
+async fn calls_of_a_reply_that_was_cut_off_wait_for_nobody() {
+    let stage = Stage::hosted().await;
+    let id = stage.asking_session().await;
+    stage.send(&id, "cut:rm approve:ls say:bye").await;
+    let asked = stage.asked(&id).await;
+    let told = stage.told(&id).await;
+    let cut = told.iter().position(|word| word == "bash(rm)").unwrap();
+    assert_eq!(asked.len(), 1, "{told:?}");
+    assert!(
+        told[cut + 2].starts_with("failed(The model's reply was cut off"),
+        "{told:?}"
+    );
+    let log = stage.log(&id).await;
+    for call in log.iter().filter(|logged| !asked.contains(&logged.event.id)) {
+        let answer = match &call.event.body {
+            Body::AgentToolUse { .. } => allow(&call.event.id),
+            Body::AgentCustomToolUse { .. } => custom_result(&call.event.id, "late"),
+            _ => continue,
+        };
+        let refused = stage.answer(&id, vec![answer]).await;
+        assert!(matches!(
+            refused,
+            Err(SendError::Answer(AnswerError::NotOpen { .. }))
+        ));
+    }
+    // Neither does the runtime that goes on make them.
+    stage.machine.power_cut();
+    let stage = stage.host_killed().await;
+    stage.answer(&id, vec![allow(&asked[0])]).await.unwrap();
+    stage.idle(&id).await;
+    let spawned = stage.machine.guest().spawned();
+    let at = spawned[0]
+        .argv
+        .iter()
+        .position(|argument| argument == "--run-tool-uses")
+        .unwrap();
+    assert!(!spawned[0].argv[at + 1].contains(','), "{:?}", spawned[0].argv);
+    assert_eq!(stage.gate.ran.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_denial_reaches_the_model_in_words() {
     let stage = Stage::hosted().await;
     let id = stage.asking_session().await;

@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Survives the hosts that use it, as a machine does.
 #[derive(Clone)]
@@ -35,6 +35,9 @@ struct Inner {
     destroy_fails: AtomicBool,
     create_waits: AtomicBool,
     may_create: Notify,
+    attach_waits: watch::Sender<bool>,
+    destroy_waits: watch::Sender<bool>,
+    destroying: AtomicBool,
 }
 
 impl Machine {
@@ -55,6 +58,9 @@ impl Machine {
             destroy_fails: AtomicBool::new(false),
             create_waits: AtomicBool::new(false),
             may_create: Notify::new(),
+            attach_waits: watch::Sender::new(false),
+            destroy_waits: watch::Sender::new(false),
+            destroying: AtomicBool::new(false),
         };
         Self {
             inner: Arc::new(inner),
@@ -125,9 +131,28 @@ impl Machine {
         self.inner.may_create.notify_waiters();
     }
 
+    /// Finding a sandbox again takes as long as it is held.
+    pub fn hold_attach(&self, held: bool) {
+        self.inner.attach_waits.send_replace(held);
+    }
+
+    /// The same of destroying.
+    pub fn hold_destroy(&self, held: bool) {
+        self.inner.destroy_waits.send_replace(held);
+    }
+
+    /// Whether any sandbox was to be destroyed yet.
+    pub fn is_destroying(&self) -> bool {
+        self.inner.destroying.load(Ordering::SeqCst)
+    }
+
     fn socket(&self, id: &SandboxId) -> PathBuf {
         self.inner.directory.path().join(&id.as_str()[20..])
     }
+}
+
+async fn passed(held: &watch::Sender<bool>) {
+    held.subscribe().wait_for(|held| !held).await.unwrap();
 }
 
 fn descriptor() -> OwnedFd {
@@ -191,6 +216,8 @@ impl Backend for Machine {
     }
 
     async fn destroy(&self, id: &SandboxId) -> Result<(), Error> {
+        self.inner.destroying.store(true, Ordering::SeqCst);
+        passed(&self.inner.destroy_waits).await;
         if self.inner.destroy_fails.load(Ordering::SeqCst) {
             let (operation, reason) = ("destroy", "the cgroup is busy".to_owned());
             return Err(Error::Operation {
@@ -216,6 +243,7 @@ impl Backend for Machine {
     }
 
     async fn attach(&self, id: &SandboxId) -> Result<Created, Error> {
+        passed(&self.inner.attach_waits).await;
         if !self.inner.guests.lock().unwrap().contains_key(id) {
             return Err(Error::NotFound { id: id.clone() });
         }

@@ -6,6 +6,7 @@ mod disk_full;
 mod endings;
 mod failures;
 mod guest;
+mod hosting;
 mod machine;
 mod outliving;
 mod restarts;

@@ -112,6 +112,31 @@ async fn an_approval_survives_the_sandbox() {
 }
 
 #[tokio::test]
+async fn what_an_operator_added_to_a_result_survives_the_host() {
+    let stage = Stage::hosted().await;
+    let id = stage.asking_session().await;
+    stage.send(&id, "custom:ulm,bonn").await;
+    let asked = stage.asked(&id).await;
+    let note = Input::System {
+        content: vec![wire::Text {
+            text: "in Celsius".into(),
+        }],
+    };
+    // The runtime has not asked for the second one yet.
+    let answer = vec![custom_result(&asked[1], "rain"), note];
+    stage.answer(&id, answer).await.unwrap();
+    let stage = stage.host_killed().await;
+    assert_eq!(stage.asked(&id).await, [asked[0].clone()]);
+    stage
+        .answer(&id, vec![custom_result(&asked[0], "sunny")])
+        .await
+        .unwrap();
+    stage.idle(&id).await;
+    let heard = stage.gate.lines_in.lock().unwrap().last().unwrap().to_string();
+    assert!(heard.contains("rain") && heard.contains("in Celsius"), "{heard}");
+}
+
+#[tokio::test]
 async fn a_custom_result_survives_the_sandbox() {
     let stage = Stage::hosted().await;
     let id = stage.asking_session().await;

@@ -158,7 +158,7 @@ impl Agent {
                     let answered = if verb == "approve" {
                         self.approve(&calls, lines).await
                     } else {
-                        self.custom(&calls[0], lines).await
+                        self.custom(&calls, lines).await
                     };
                     if answered.is_break() {
                         return std::ops::ControlFlow::Continue(());
@@ -173,6 +173,7 @@ impl Agent {
                 "max_turns" => return self.fails("error_max_turns", "Reached maximum number of turns (2)"),
                 "refuse" => return self.ends(&json!({"stop_reason":"refusal"})),
                 "overloaded" => return self.overloaded(),
+                "cut" => self.cut(rest),
                 "compact" => self.frame(
                     &json!({"type":"system","subtype":"compact_boundary","session_id":"s",
                     "uuid":"u","compact_metadata":{"trigger":"auto","pre_tokens":9}}),
@@ -268,19 +269,38 @@ impl Agent {
         std::ops::ControlFlow::Continue(())
     }
 
-    async fn custom(&self, id: &str, lines: &mut mpsc::UnboundedReceiver<Line>) -> std::ops::ControlFlow<()> {
-        self.frame(&json!({"type":"control_request","request_id":"call-1","request":{
-            "subtype":"mcp_message","server_name":"custom","message":{"jsonrpc":"2.0","id":1,"method":"tools/call",
-            "params":{"name":"weather","arguments":{},"_meta":{"claudecode/toolUseId":id}}}}}));
-        while let Some(Line::Json(line)) = lines.recv().await {
-            if line["response"]["request_id"] == "call-1" {
-                let result = &line["response"]["response"]["mcp_response"]["result"];
-                self.result(id, result["content"][0]["text"].as_str().unwrap());
-                self.say(result["content"][0]["text"].as_str().unwrap());
-                return std::ops::ControlFlow::Continue(());
+    /// Calls the client's tool, one call after another, and says what the last one gave.
+    async fn custom(
+        &self,
+        calls: &[String],
+        lines: &mut mpsc::UnboundedReceiver<Line>,
+    ) -> std::ops::ControlFlow<()> {
+        let mut said = String::new();
+        for id in calls {
+            self.frame(
+                &json!({"type":"control_request","request_id":format!("call-{id}"),"request":{
+                "subtype":"mcp_message","server_name":"custom","message":{"jsonrpc":"2.0","id":1,
+                "method":"tools/call","params":{"name":"weather","arguments":{},
+                "_meta":{"claudecode/toolUseId":id}}}}}),
+            );
+            loop {
+                let Some(Line::Json(line)) = lines.recv().await else {
+                    return std::ops::ControlFlow::Break(());
+                };
+                self.gate.lines_in.lock().unwrap().push(line.clone());
+                if line["response"]["request_id"] == format!("call-{id}") {
+                    let result = &line["response"]["response"]["mcp_response"]["result"];
+                    result["content"][0]["text"]
+                        .as_str()
+                        .unwrap()
+                        .clone_into(&mut said);
+                    self.result(id, &said);
+                    break;
+                }
             }
         }
-        std::ops::ControlFlow::Break(())
+        self.say(&said);
+        std::ops::ControlFlow::Continue(())
     }
 
     fn assistant(&self, block: &Value) {
@@ -338,6 +358,21 @@ impl Agent {
 
     fn fails(&self, subtype: &str, error: &str) -> std::ops::ControlFlow<()> {
         self.ends(&json!({"subtype":subtype,"is_error":true,"errors":[error],"result":null}))
+    }
+
+    /// A reply that breaks off after its calls, and is asked for again.
+    fn cut(&self, command: &str) {
+        self.frame(
+            &json!({"type":"stream_event","uuid":"u","session_id":"s","event":{"type":"message_start",
+            "message":{"usage":{"input_tokens":10}}}}),
+        );
+        self.tool(command, false);
+        let id = next_id();
+        self.assistant(&json!({"type":"tool_use","id":id,"name":"weather","input":{}}));
+        self.frame(
+            &json!({"type":"system","subtype":"api_retry","session_id":"s","uuid":"u","attempt":1,
+            "max_retries":10,"retry_delay_ms":5,"error_status":null,"error":"server_error"}),
+        );
     }
 
     fn overloaded(&self) -> std::ops::ControlFlow<()> {

@@ -1,0 +1,175 @@
+//! Sessions of the API at work: archived, deleted and changed while something else is asked of them.
+
+use crate::stage::{Stage, until, within};
+use control::{AccessError, AdminKey, Hosted, HostedError, Refused, Resources, SendError};
+use domain::{SessionId, SessionStatus, WorkspaceId};
+use serde_json::{Value, json};
+use wire::sessions::Session;
+
+struct Service {
+    hosted: Hosted,
+    resources: Resources,
+    workspace: WorkspaceId,
+}
+
+impl Service {
+    async fn new(stage: &Stage) -> Self {
+        let (admin, _) = AdminKey::find(stage.directory.path(), Some("hk_the-key-of-these-tests")).unwrap();
+        let resources = Resources::open(stage.store.clone(), admin).await.unwrap();
+        Self {
+            hosted: Hosted::new(stage.control.clone(), resources.clone()),
+            resources,
+            workspace: "default".parse().unwrap(),
+        }
+    }
+
+    async fn session(&self, more: Value) -> SessionId {
+        let agent = json!({"name": "a", "model": "claude-haiku-4-5",
+            "tools": [{"type": "agent_toolset_20260401"}]});
+        let agent = serde_json::from_value(agent).unwrap();
+        let agents = self.resources.agents();
+        let agent = agents.create(&self.workspace, agent).await.unwrap();
+        let environment = serde_json::from_value(json!({"name": "e"})).unwrap();
+        let environments = self.resources.environments();
+        let environment = environments.create(&self.workspace, environment).await.unwrap();
+        let mut create = json!({"agent": agent.id, "environment_id": environment.id});
+        create
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let create = serde_json::from_value(create).unwrap();
+        self.hosted.create(&self.workspace, create).await.unwrap().id
+    }
+
+    async fn send(&self, id: &SessionId, text: &str) -> Result<(), HostedError> {
+        let message = json!({"type": "user.message", "content": [{"type": "text", "text": text}]});
+        self.send_all(id, json!([message])).await
+    }
+
+    async fn send_all(&self, id: &SessionId, events: Value) -> Result<(), HostedError> {
+        let sent = serde_json::from_value(json!({"events": events})).unwrap();
+        self.hosted.send(&self.workspace, id, sent).await.map(drop)
+    }
+
+    async fn archive(&self, id: &SessionId) -> Result<Session, HostedError> {
+        self.hosted.archive(&self.workspace, id).await
+    }
+
+    async fn delete(&self, id: &SessionId) -> Result<(), HostedError> {
+        self.hosted.delete(&self.workspace, id).await.map(drop)
+    }
+}
+
+fn code<T: std::fmt::Debug>(answer: Result<T, HostedError>) -> &'static str {
+    match answer {
+        Err(
+            HostedError::Refused(refused)
+            | HostedError::Send(SendError::Refused(refused))
+            | HostedError::Access(AccessError::Refused(refused)),
+        ) => conflict(&refused),
+        Err(
+            HostedError::Access(AccessError::NoSession { .. })
+            | HostedError::Send(SendError::Access(AccessError::NoSession { .. })),
+        ) => "not_found",
+        other => panic!("{other:?}"),
+    }
+}
+
+fn conflict(refused: &Refused) -> &'static str {
+    assert!(refused.conflict, "{refused:?}");
+    refused.code.unwrap()
+}
+
+impl Stage {
+    /// Does something once a sandbox is being ended, which then ends.
+    async fn while_destroying<T>(&self, what: impl Future<Output = T>) -> T {
+        until("a sandbox is being ended", || self.machine.is_destroying()).await;
+        let soon = async {
+            // Time enough to get in; what is asked later has the same answer.
+            for _ in 0..1000 {
+                tokio::task::yield_now().await;
+            }
+            self.machine.hold_destroy(false);
+        };
+        tokio::join!(what, soon).0
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_runs_is_neither_archived_nor_deleted() {
+    let stage = Stage::hosted().await;
+    let service = Service::new(&stage).await;
+    let id = service.session(json!({})).await;
+    service.send(&id, "say:one wait say:two").await.unwrap();
+    stage.gate.reached.notified().await;
+    assert_eq!(code(service.archive(&id).await), "session_running");
+    assert_eq!(code(service.delete(&id).await), "session_running");
+    stage.gate.open.notify_one();
+    assert_eq!(stage.idle(&id).await.error, None);
+    assert!(stage.told(&id).await.contains(&"agent(two)".to_owned()));
+    service.archive(&id).await.unwrap();
+    let again = service.archive(&id).await.unwrap();
+    assert!(again.archived_at.is_some());
+    assert_eq!(code(service.send(&id, "say:x").await), "session_archived");
+    service.delete(&id).await.unwrap();
+    assert_eq!(stage.machine.alive(), 0);
+}
+
+#[tokio::test]
+async fn what_comes_while_a_session_is_archived_is_refused() {
+    let stage = Stage::hosted().await;
+    let service = Service::new(&stage).await;
+    let id = service.session(json!({})).await;
+    service.send(&id, "say:one").await.unwrap();
+    stage.idle(&id).await;
+    stage.machine.hold_destroy(true);
+    let title = serde_json::from_value(json!({"title": "x"})).unwrap();
+    let (archived, sent, updated) = tokio::join!(
+        service.archive(&id),
+        stage.while_destroying(service.send(&id, "hang")),
+        stage.while_destroying(service.hosted.update(&service.workspace, &id, title)),
+    );
+    assert!(archived.is_ok(), "{archived:?}");
+    assert_eq!(code(sent), "session_archived");
+    assert_eq!(code(updated), "session_archived");
+    assert_eq!(stage.gate.messages(), ["say:one"]);
+    service.delete(&id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_message_and_an_archiving_do_not_both_succeed() {
+    let stage = Stage::hosted().await;
+    let service = Service::new(&stage).await;
+    for _ in 0..20 {
+        let id = service.session(json!({})).await;
+        let (sent, archived) = tokio::join!(service.send(&id, "hang"), service.archive(&id));
+        let row = stage.store.session(&id).await.unwrap();
+        assert_ne!(sent.is_ok(), archived.is_ok(), "{sent:?} {archived:?}");
+        if archived.is_ok() {
+            assert_eq!(code(sent), "session_archived");
+            assert_eq!(row.status, SessionStatus::Idle);
+        } else {
+            assert_eq!(code(archived), "session_running");
+            assert_eq!(row.archived_at, None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_comes_while_a_session_is_deleted_finds_none() {
+    let stage = Stage::hosted().await;
+    let service = Service::new(&stage).await;
+    let id = service.session(json!({})).await;
+    service.send(&id, "say:one").await.unwrap();
+    stage.idle(&id).await;
+    stage.machine.hold_destroy(true);
+    let (deleted, again, sent) = tokio::join!(
+        service.delete(&id),
+        stage.while_destroying(service.delete(&id)),
+        stage.while_destroying(service.send(&id, "hang")),
+    );
+    deleted.unwrap();
+    assert_eq!((code(again), code(sent)), ("not_found", "not_found"));
+    let gone = within(stage.control.session(&id)).await;
+    assert!(matches!(gone, Err(AccessError::NoSession { .. })));
+}
