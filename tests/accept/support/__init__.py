@@ -1,0 +1,1 @@
+"""What the scripts of this directory share. `./test` runs the scripts, and nothing in here."""
