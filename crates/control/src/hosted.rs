@@ -15,7 +15,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use made::Made;
 use store::{EventFilter, SessionFilter};
 use time::{Duration, OffsetDateTime};
-use wire::page::{Listing, Order, Position};
+use wire::page::{Listing, Order, Position, TwoWayPage};
 use wire::sessions::{AgentInput, Create, Deleted, List, Session, SessionAgent};
 use wire::{Event, Invalid, Page, event_input, event_list};
 
@@ -131,7 +131,11 @@ impl Hosted {
     }
 
     /// The newest first, unless it is asked for otherwise.
-    pub async fn list(&self, workspace: &WorkspaceId, list: List) -> Result<Page<Session>, HostedError> {
+    pub async fn list(
+        &self,
+        workspace: &WorkspaceId,
+        list: List,
+    ) -> Result<TwoWayPage<Session>, HostedError> {
         let order = list.order.unwrap_or(Order::Desc);
         let micro = Duration::microseconds(1);
         let from = latest([list.created_after.map(|at| at + micro), list.created_from]);
@@ -153,10 +157,10 @@ impl Hosted {
             )
             .filter("created_from", from.map(|at| at.to_string()))
             .filter("created_to", to.map(|at| at.to_string()))
-            .slice(list.page.as_deref(), list.limit)?;
+            .two_way_slice(list.page.as_deref(), list.limit)?;
         if list.deployment_id.is_some() || list.memory_store_id.is_some() {
             // There are none that any session could have.
-            return Ok(slice.page(Vec::new(), |_| Position {
+            return Ok(slice.two_way_page(Vec::new(), |_| Position {
                 at: 0,
                 id: String::new(),
             }));
@@ -171,15 +175,16 @@ impl Hosted {
         };
         let store = self.control.store();
         let found = store.hosted_sessions(workspace, &filter, &slice).await?;
-        let page = slice.page(found, store::hosted::position);
+        let page = slice.two_way_page(found, store::hosted::position);
         let data: Vec<Session> = futures_util::stream::iter(page.data)
             .map(|row| self.view(row))
             .buffered(AT_ONCE)
             .try_collect()
             .await?;
-        Ok(Page {
+        Ok(TwoWayPage {
             data,
             next_page: page.next_page,
+            prev_page: page.prev_page,
         })
     }
 

@@ -21,6 +21,7 @@ pub struct SessionFilter {
 }
 
 impl Store {
+    /// In the order in which the slice asks for them.
     pub async fn hosted_sessions(
         &self,
         workspace: &WorkspaceId,
@@ -52,7 +53,7 @@ impl Store {
         if let Some(to) = filter.created_to {
             sql.push(" AND created_at <= ").push_bind(to_micros(to));
         }
-        let (sign, direction) = match slice.listing.order {
+        let (sign, direction) = match slice.order() {
             Order::Asc => (">", "ASC"),
             Order::Desc => ("<", "DESC"),
         };

@@ -1,7 +1,8 @@
 //! Lists come in pages. A page ends with a cursor that goes on exactly there, also when resources come and go between.
 //!
 //! A cursor is opaque to clients. It carries which list it is of, its order and its filters, so that one of another
-//! list, or one that is used with other filters, is refused and never gives a page of something else.
+//! list, or one that is used with other filters, is refused and never gives a page of something else. Some lists can be
+//! gone back in: their cursors carry the direction too.
 
 use crate::Invalid;
 use crate::schema::{Field, Schema, integer, list, object, optional, required, text};
@@ -30,12 +31,31 @@ impl<T> Page<T> {
     }
 }
 
+/// The envelope of a list that can be gone back in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TwoWayPage<T> {
+    pub data: Vec<T>,
+    pub next_page: Option<String>,
+    /// Nothing on the first page.
+    pub prev_page: Option<String>,
+}
+
 /// The schema of a page; `most` is the greatest limit.
 pub fn page_of(item: Schema, most: usize) -> Schema {
+    object([required("data", list(item, most)), cursor("next_page")])
+}
+
+/// The schema of a page of a list that can be gone back in.
+pub fn two_way_page_of(item: Schema, most: usize) -> Schema {
     object([
         required("data", list(item, most)),
-        required("next_page", text(1..=CURSOR_CHARACTERS).nullable()),
+        cursor("next_page"),
+        cursor("prev_page"),
     ])
+}
+
+fn cursor(name: &'static str) -> Field {
+    required(name, text(1..=CURSOR_CHARACTERS).nullable())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +63,16 @@ pub fn page_of(item: Schema, most: usize) -> Schema {
 pub enum Order {
     Asc,
     Desc,
+}
+
+impl Order {
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        match self {
+            Self::Asc => Self::Desc,
+            Self::Desc => Self::Asc,
+        }
+    }
 }
 
 /// The last thing of a page: when it was made, as the list's order has it, and its id.
@@ -68,14 +98,19 @@ struct Cursor {
     listing: Listing,
     #[serde(flatten)]
     position: Position,
+    /// Whether it leads to what comes before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    back: bool,
 }
 
-/// A part of a list that is asked for: at most so many after a position.
+/// A part of a list that is asked for: at most so many after a position, or before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slice {
     pub listing: Listing,
     pub limit: usize,
     pub after: Option<Position>,
+    /// What comes before the position is asked for, and is found in the reversed order.
+    pub back: bool,
 }
 
 impl Listing {
@@ -95,22 +130,29 @@ impl Listing {
 
     /// With the `page` and `limit` of a request.
     pub fn slice(self, page: Option<&str>, limit: Option<usize>) -> Result<Slice, Invalid> {
+        let slice = self.two_way_slice(page, limit)?;
+        if slice.back { Err(foreign()) } else { Ok(slice) }
+    }
+
+    /// Of a list that can be gone back in.
+    pub fn two_way_slice(self, page: Option<&str>, limit: Option<usize>) -> Result<Slice, Invalid> {
         let limit = limit.unwrap_or(DEFAULT_LIMIT);
-        let after = page.map(|page| self.position(page)).transpose()?;
+        let (after, back) = match page {
+            None => (None, false),
+            Some(page) => {
+                let cursor = self.cursor(page)?;
+                (Some(cursor.position), cursor.back)
+            }
+        };
         Ok(Slice {
             listing: self,
             limit,
             after,
+            back,
         })
     }
 
-    fn position(&self, page: &str) -> Result<Position, Invalid> {
-        let foreign = || {
-            Invalid::new(
-                "page",
-                "is not a cursor of this list: pass next_page as it was given",
-            )
-        };
+    fn cursor(&self, page: &str) -> Result<Cursor, Invalid> {
         let json = URL_SAFE_NO_PAD.decode(page).map_err(|_| foreign())?;
         let cursor: Cursor = serde_json::from_slice(&json).map_err(|_| foreign())?;
         if cursor.listing.kind != self.kind {
@@ -122,8 +164,15 @@ impl Listing {
                 "is a cursor of this list with another order or other filters: repeat those of the first page",
             ));
         }
-        Ok(cursor.position)
+        Ok(cursor)
     }
+}
+
+fn foreign() -> Invalid {
+    Invalid::new(
+        "page",
+        "is not a cursor of this list: pass next_page as it was given",
+    )
 }
 
 impl Slice {
@@ -137,16 +186,49 @@ impl Slice {
     /// A page of just this, and whether there is a next one.
     pub fn page_of<T>(&self, found: Vec<T>, more: bool, position: impl Fn(&T) -> Position) -> Page<T> {
         let last = found.last().filter(|_| more);
-        let next_page = last.map(|last| {
-            let cursor = Cursor {
-                listing: self.listing.clone(),
-                position: position(last),
-            };
-            URL_SAFE_NO_PAD.encode(serde_json::to_vec(&cursor).unwrap_or_default())
-        });
+        let next_page = last.map(|last| self.cursor_at(position(last), false));
         Page {
             data: found,
             next_page,
+        }
+    }
+
+    /// As [`Slice::page`], of a list that can be gone back in: what was found is in the order in which it was asked for.
+    pub fn two_way_page<T>(&self, mut found: Vec<T>, position: impl Fn(&T) -> Position) -> TwoWayPage<T> {
+        let more = found.len() > self.limit;
+        found.truncate(self.limit);
+        let (before, after) = if self.back {
+            found.reverse();
+            (more, true)
+        } else {
+            (self.after.is_some(), more)
+        };
+        let end = |there: bool, item: Option<&T>, back: bool| {
+            let item = item.filter(|_| there)?;
+            Some(self.cursor_at(position(item), back))
+        };
+        TwoWayPage {
+            next_page: end(after, found.last(), false),
+            prev_page: end(before, found.first(), true),
+            data: found,
+        }
+    }
+
+    fn cursor_at(&self, position: Position, back: bool) -> String {
+        let cursor = Cursor {
+            listing: self.listing.clone(),
+            position,
+            back,
+        };
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&cursor).unwrap_or_default())
+    }
+
+    /// In which what is asked for is found.
+    pub fn order(&self) -> Order {
+        if self.back {
+            self.listing.order.reversed()
+        } else {
+            self.listing.order
         }
     }
 
@@ -197,6 +279,35 @@ mod tests {
         assert_eq!(next.after, Some(position(8)));
         assert_eq!(next.page(vec![7], |number| position(*number)).next_page, None);
         assert_eq!(next.page(vec![7, 6], |number| position(*number)).next_page, None);
+    }
+
+    #[test]
+    fn a_list_can_be_gone_back_in_and_forth() {
+        let all = [9, 8, 7, 6, 5];
+        let ask = |page: Option<&str>| {
+            let slice = listing().two_way_slice(page, Some(2)).unwrap();
+            let place = slice
+                .after
+                .as_ref()
+                .map(|after| all.iter().position(|number| *number == after.at).unwrap());
+            let found: Vec<i64> = match place {
+                None => all.to_vec(),
+                Some(place) if slice.back => all[..place].iter().rev().copied().collect(),
+                Some(place) => all[place + 1..].to_vec(),
+            };
+            let wanted = found.into_iter().take(slice.wanted() as usize).collect();
+            slice.two_way_page(wanted, |number| position(*number))
+        };
+        let first = ask(None);
+        let second = ask(first.next_page.as_deref());
+        let third = ask(second.next_page.as_deref());
+        assert_eq!((&first.data[..], &first.prev_page), (&[9, 8][..], &None));
+        assert_eq!(second.data, [7, 6]);
+        assert_eq!((&third.data[..], &third.next_page), (&[5][..], &None));
+        assert_eq!(ask(third.prev_page.as_deref()), second);
+        assert_eq!(ask(second.prev_page.as_deref()), first);
+        let back = third.prev_page.unwrap();
+        assert_eq!(listing().slice(Some(&back), None).unwrap_err().path, "page");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::rate::Class;
 use crate::reply::{self, Reply};
 use crate::route::{BODY_BYTES, Route};
 use domain::SessionId;
-use wire::page::page_of;
+use wire::page::two_way_page_of;
 use wire::sessions::{Create, List, MAX_LIMIT, Update, deleted_schema, schema};
 
 /// Tools, as for an agent.
@@ -22,7 +22,7 @@ pub(super) fn routes() -> Vec<Route> {
         Route::get("/v1/sessions", |call| Box::pin(list(call)))
             .summary("List sessions, the newest first")
             .query::<List>()
-            .answer(page_of(schema(), MAX_LIMIT)),
+            .answer(two_way_page_of(schema(), MAX_LIMIT)),
         Route::get("/v1/sessions/{session_id}", |call| Box::pin(get(call)))
             .summary("Get a session")
             .answer(schema()),

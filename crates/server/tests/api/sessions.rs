@@ -208,6 +208,42 @@ async fn a_cursor_goes_on_when_what_it_points_at_is_gone() {
 }
 
 #[tokio::test]
+async fn a_list_of_sessions_can_be_gone_back_in() {
+    let fixture = Fixture::new().await;
+    for _ in 0..5 {
+        session(&fixture).await;
+    }
+    for order in ["asc", "desc"] {
+        let ask = async |page: &Value| {
+            let page = page
+                .as_str()
+                .map(|page| format!("&page={page}"))
+                .unwrap_or_default();
+            let path = format!("/v1/sessions?limit=2&order={order}{page}");
+            let page = fixture.get(&path).await.resource();
+            let ids: Vec<Value> = page["data"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|one| one["id"].clone())
+                .collect();
+            (ids, page["next_page"].clone(), page["prev_page"].clone())
+        };
+        let first = ask(&Value::Null).await;
+        let second = ask(&first.1).await;
+        let third = ask(&second.1).await;
+        assert_eq!(
+            (first.0.len(), second.0.len(), third.0.len()),
+            (2, 2, 1),
+            "{order}"
+        );
+        assert_eq!((&first.2, &third.1), (&Value::Null, &Value::Null), "{order}");
+        assert_eq!(ask(&third.2).await, second, "{order}");
+        assert_eq!(ask(&second.2).await, first, "{order}");
+    }
+}
+
+#[tokio::test]
 async fn events_are_listed_by_type_and_in_both_orders() {
     let fixture = Fixture::new().await;
     let (path, _) = session(&fixture).await;
