@@ -60,6 +60,10 @@ fn matches(when: &When, request: &MessagesRequest) -> bool {
         && when
             .last_tool_result_is_error
             .is_none_or(|wanted| result.as_ref().is_some_and(|result| result.is_error == wanted))
+        && when
+            .last_user_has
+            .as_ref()
+            .is_none_or(|kind| request.last_user_has(kind))
         && when.has_tool.as_ref().is_none_or(|name| request.has_tool(name))
         && when.model.as_ref().is_none_or(|model| request.model == *model)
         && when.stream.is_none_or(|stream| request.stream == stream)

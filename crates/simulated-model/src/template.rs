@@ -7,9 +7,10 @@ use serde_json::Value;
 /// The longest value that is put in.
 const MAX_VALUE_CHARACTERS: usize = 20_000;
 
-const NAMES: [&str; 5] = [
+const NAMES: [&str; 6] = [
     "last_tool_result",
     "last_user_text",
+    "last_user_line",
     "first_user_text",
     "turn",
     "model",
@@ -68,6 +69,13 @@ fn value(name: &str, request: &MessagesRequest) -> String {
             .map(|result| result.text)
             .unwrap_or_default(),
         "last_user_text" => request.last_user_text(),
+        // What a runtime puts before the user's own words is not in it.
+        "last_user_line" => request
+            .last_user_text()
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .to_owned(),
         "first_user_text" => request.first_user_text(),
         "turn" => request.position().to_string(),
         "model" => request.model.clone(),

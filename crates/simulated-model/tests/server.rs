@@ -243,6 +243,23 @@ async fn alternatives_are_chosen_by_what_the_tool_said() {
 }
 
 #[tokio::test]
+async fn alternatives_are_chosen_by_the_blocks_of_the_last_message() {
+    let turns = json!([[
+        {"when": {"last_user_has": "image"}, "reply": [{"text": "an image, and: {{last_user_line}}"}]},
+        {"reply": [{"text": "words alone: {{last_user_line}}"}]},
+    ]]);
+    let server = serve(&script(&turns), Options::default()).await;
+    let shown = |answer: Answer| String::from_utf8_lossy(&answer.body).into_owned();
+    let mut request = first("a reminder\nlook");
+    request["stream"] = json!(false);
+    assert!(shown(ask(&server, &request).await).contains("words alone: look"));
+    let source = json!({"type": "base64", "media_type": "image/png", "data": "AA=="});
+    request["messages"] = json!([{"role": "user", "content": [
+        {"type": "text", "text": "a reminder\nlook"}, {"type": "image", "source": source}]}]);
+    assert!(shown(ask(&server, &request).await).contains("an image, and: look"));
+}
+
+#[tokio::test]
 async fn a_script_that_has_ended_says_so() {
     let server = serve(
         &script(&json!([{"reply": [{"text": "only"}]}])),

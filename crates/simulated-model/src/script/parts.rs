@@ -87,6 +87,8 @@ pub struct When {
     pub last_tool_result_contains: Option<String>,
     pub last_tool_result_is_error: Option<bool>,
     pub has_tool: Option<String>,
+    /// A type of block, like `image`, in the last user message that has any text.
+    pub last_user_has: Option<String>,
     pub model: Option<String>,
     pub stream: Option<bool>,
 }
