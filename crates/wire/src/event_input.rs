@@ -1,12 +1,14 @@
 //! Events that clients send.
 
-use crate::content::{ContentBlock, Text};
+use crate::content::{ContentBlock, DocumentSource, ImageSource, Text};
 use crate::event::Confirmation;
 use crate::schema::{
     Field, Schema, Variant, boolean, choice, list, object, optional, required, tagged, text, timestamp,
     unsupported, variant,
 };
 use crate::{Input, Invalid};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 /// In one request.
@@ -99,8 +101,12 @@ impl EventInput {
                         "is empty: give some text, an image or a document",
                     ));
                 }
-                Ok(())
+                check_files(content)
             }
+            Self::UserCustomToolResult {
+                content: Some(content),
+                ..
+            } => check_files(content),
             Self::UserToolConfirmation {
                 result: Confirmation::Allow,
                 deny_message: Some(_),
@@ -112,6 +118,29 @@ impl EventInput {
             _ => Ok(()),
         }
     }
+}
+
+/// What is no base 64 would be refused by the model, with this message and every later one.
+fn check_files(content: &[ContentBlock]) -> Result<(), Invalid> {
+    for (index, block) in content.iter().enumerate() {
+        let (ContentBlock::Image {
+            source: ImageSource::Base64 { data, .. },
+        }
+        | ContentBlock::Document {
+            source: DocumentSource::Base64 { data, .. },
+            ..
+        }) = block
+        else {
+            continue;
+        };
+        STANDARD.decode(data).map_err(|error| {
+            Invalid::new("data", format!("is not base 64: {error}"))
+                .under("source")
+                .at(index)
+                .under("content")
+        })?;
+    }
+    Ok(())
 }
 
 /// Of one event.

@@ -28,7 +28,7 @@ async fn events_that_cannot_be_read_are_told_why() {
     let fixture = Fixture::new().await;
     let (path, _) = session(&fixture).await;
     let before = state(&fixture, &path).await;
-    let table: [(&[u8], &str); 19] = [
+    let table: [(&[u8], &str); 21] = [
         (b"", "the body is empty"),
         (b"{\"events\": [", "the body is not JSON: EOF"),
         (b"{\"events\": [{\"type\": \"user.message\", \"content\": \"\xff\"}]}", "not UTF-8: byte 49"),
@@ -45,6 +45,8 @@ async fn events_that_cannot_be_read_are_told_why() {
         (b"{\"events\": [{\"type\": \"user.message\", \"content\": [{\"type\": \"text\", \"text\": 1}]}]}", "events[0].content[0].text"),
         (b"{\"events\": [{\"type\": \"user.message\", \"content\": [{\"type\": \"text\", \"text\": \"a\\u0000\"}]}]}", "NUL"),
         (b"{\"events\": [{\"type\": \"user.message\", \"content\": [{\"type\": \"text\", \"text\": \" \"}]}]}", "is empty"),
+        (b"{\"events\": [{\"type\": \"user.message\", \"content\": [{\"type\": \"image\", \"source\": {\"type\": \"base64\", \"media_type\": \"image/png\", \"data\": \"x!\"}}]}]}", "events[0].content[0].source.data: is not base 64"),
+        (b"{\"events\": [{\"type\": \"user.custom_tool_result\", \"custom_tool_use_id\": \"x\", \"content\": [{\"type\": \"document\", \"source\": {\"type\": \"base64\", \"media_type\": \"application/pdf\", \"data\": \"A\"}}]}]}", "events[0].content[0].source.data: is not base 64"),
         (b"{\"events\": [{\"type\": \"user.interrupt\", \"x\": 1}]}", "events[0].x: is not a field here"),
         (b"{\"events\": [{\"type\": \"user.interrupt\", \"session_thread_id\": \"x\"}]}", "is not supported by this server yet"),
         (b"{\"events\": [{\"type\": \"system.message\", \"content\": [{\"type\": \"text\", \"text\": \"a\"}]}]}", "must be the last event"),
