@@ -36,7 +36,7 @@ class Answer:
 
 def ask(listen, method, path, body=None, key=None, headers=None, timeout=60):
     """Bytes are sent as they are, anything else as JSON."""
-    data = body if body is None or isinstance(body, bytes) else encoding.dumps(body).encode()
+    data = body if body is None or isinstance(body, bytes) else encoding.dumps(body, ensure_ascii=False).encode()
     sent = {"content-type": "application/json", **(headers or {})}
     if key:
         sent["authorization"] = f"Bearer {key}"

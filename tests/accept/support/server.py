@@ -52,7 +52,8 @@ class Server:
             self.end()
         self.end_jailer()
         if kind:
-            print(self.said()[-6000:], file=sys.stderr)
+            said = [line for line in self.said().splitlines() if '"message":"answered"' not in line]
+            print("\n".join(said[-40:]), file=sys.stderr)
 
     @property
     def url(self):
