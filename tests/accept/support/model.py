@@ -25,4 +25,4 @@ RUNS = when("# run", [uses("Bash", command="{{last_user_line}}")])
 
 def script(*turns, before=()):
     """`before` comes before the results of tools are said."""
-    return {"name": "acceptance", "anytime": [*before, SAYS_RESULT, SAYS, *turns, RUNS], "turns": []}
+    return {"name": "acceptance", "anytime": [*before, SAYS, SAYS_RESULT, *turns, RUNS], "turns": []}

@@ -128,12 +128,12 @@ class Server:
         return anthropic.Anthropic(base_url=self.url, api_key=api_key or self.key()["secret"], max_retries=0, **more)
 
 
-def until(what, holds, patience=PATIENCE):
+def until(what, holds, patience=PATIENCE, pause=0.02):
     """Waits for a condition, and hands back what it gave."""
     end = time.monotonic() + patience
     while not (found := holds()):
         assert time.monotonic() < end, f"it did not become true within {patience} s that {what}"
-        time.sleep(0.02)
+        time.sleep(pause)
     return found
 
 
