@@ -121,8 +121,8 @@ pub(crate) struct Owner {
     stored_turn: Option<String>,
     /// A turn has ended and the next message follows at once.
     goes_on: bool,
-    /// A message waits for the place that is looked for; whether the log says that the session is running.
-    begins_when_there: Option<bool>,
+    /// A message waits for the place that is looked for. The log says already that the session is running.
+    begins_when_there: bool,
     place: Option<Place>,
     work: Work,
     tools: Option<Arc<Toolset>>,
@@ -199,7 +199,7 @@ impl Owner {
             stored_turn: begin.turn.as_ref().map(|_| String::new()),
             turn: begin.turn.map(Turn::taken_over),
             goes_on: false,
-            begins_when_there: None,
+            begins_when_there: false,
             place: None,
             work: Work::Nothing,
             left: begin.left,
@@ -209,7 +209,7 @@ impl Owner {
     /// Until the session ends, or everybody who could ask for something is gone.
     pub(crate) async fn run(mut self) {
         let taken = match self.take_over().await {
-            Ok(()) if std::mem::take(&mut self.goes_on) => self.next_turn(true).await,
+            Ok(()) if std::mem::take(&mut self.goes_on) => self.next_turn().await,
             other => other,
         };
         if let Err(quit) = taken {
@@ -225,7 +225,7 @@ impl Owner {
                 Woken::Deadline => self.deadline().await,
             };
             let done = match done {
-                Ok(()) if std::mem::take(&mut self.goes_on) => self.next_turn(true).await,
+                Ok(()) if std::mem::take(&mut self.goes_on) => self.next_turn().await,
                 other => other,
             };
             if let Err(quit) = done {

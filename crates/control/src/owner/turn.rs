@@ -48,8 +48,8 @@ pub(super) enum Needs {
 }
 
 impl Owner {
-    /// Begins the turn of the oldest message that waits.
-    pub(super) async fn next_turn(&mut self, is_running: bool) -> Result<(), Quit> {
+    /// Begins the turn of the oldest message that waits. The log says already that the session is running.
+    pub(super) async fn next_turn(&mut self) -> Result<(), Quit> {
         let Some(seq) = self.queue.pop_front() else {
             return Ok(());
         };
@@ -77,11 +77,7 @@ impl Owner {
             content,
             notes,
         };
-        let mut batch = Batch::default();
-        if !is_running {
-            batch.body(Body::SessionStatusRunning);
-        }
-        let mut beginning = self.beginning(batch, order);
+        let mut beginning = self.beginning(Batch::default(), order);
         beginning.append.processed = numbers;
         let appended = self.store_in_time(&beginning.append).await?;
         self.stand(true, Idle::default());
@@ -255,10 +251,10 @@ impl Owner {
                 self.did_not_start(reason).await?;
             }
         }
-        match self.begins_when_there.take() {
-            Some(is_running) if self.turn.is_none() => self.next_turn(is_running).await,
-            _ => Ok(()),
+        if std::mem::take(&mut self.begins_when_there) && self.turn.is_none() {
+            return self.next_turn().await;
         }
+        Ok(())
     }
 
     async fn runtime_is_there(&mut self, runtime: Runtime, found: Option<u64>) -> Result<(), Quit> {
