@@ -296,6 +296,8 @@ impl Owner {
         };
         let sums = self.settle().await;
         let conclusion = self.conclusion(ended, &turn, &sums).await;
+        let dropped = self.drop_what_waits(&conclusion);
+        let conclusion = conclusion.with_dropped(dropped.len());
         self.active += turn.ran();
         if let Some(error) = conclusion.error.clone() {
             batch.body(Body::SessionError { error });
@@ -314,6 +316,7 @@ impl Owner {
             });
         }
         let mut append = self.append(&batch);
+        append.processed = dropped;
         if !goes_on {
             append.sandbox = self.sandbox_moves(SandboxState::Idle);
         }
@@ -340,6 +343,15 @@ impl Owner {
         };
         self.stand(false, idle);
         Ok(())
+    }
+
+    /// The numbers of what waits, if a turn that ends so leaves nothing that does.
+    pub(super) fn drop_what_waits(&mut self, conclusion: &Conclusion) -> Vec<u64> {
+        if conclusion.drops_what_waits() {
+            self.queue.drain(..).collect()
+        } else {
+            Vec::new()
+        }
     }
 
     /// What the session has used, told.

@@ -7,6 +7,7 @@ use crate::update::{Budgeting, Refused, Update};
 use crate::{SendError, place};
 use std::sync::Arc;
 use tokio::sync::oneshot;
+use wire::Body;
 
 impl Owner {
     pub(super) async fn update(
@@ -55,6 +56,14 @@ impl Owner {
         }
         let mut batch = Batch::default();
         batch.body(told);
+        // A turn that reached the budget has left what waits.
+        let goes_on = changed.budget != Budgeting::Same
+            && self.turn.is_none()
+            && !self.queue.is_empty()
+            && !self.begins_when_there;
+        if goes_on {
+            batch.body(Body::SessionStatusRunning);
+        }
         let mut append = store::Append {
             lines: None,
             ..self.append(&batch)
@@ -85,6 +94,9 @@ impl Owner {
             {
                 place::tell(&self.leave_place().await);
             }
+        }
+        if goes_on {
+            return self.begin_what_waits().await;
         }
         Ok(())
     }

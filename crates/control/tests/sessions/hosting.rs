@@ -4,6 +4,7 @@ use crate::stage::{Stage, until, within};
 use control::{AccessError, AdminKey, Hosted, HostedError, Refused, Resources, SendError};
 use domain::{SessionId, SessionStatus, WorkspaceId};
 use serde_json::{Value, json};
+use wire::StopReason;
 use wire::sessions::Session;
 
 struct Service {
@@ -172,4 +173,37 @@ async fn what_comes_while_a_session_is_deleted_finds_none() {
     assert_eq!((code(again), code(sent)), ("not_found", "not_found"));
     let gone = within(stage.control.session(&id)).await;
     assert!(matches!(gone, Err(AccessError::NoSession { .. })));
+}
+
+#[tokio::test]
+async fn what_waits_at_a_reached_budget_goes_on_with_a_higher_one_and_with_nothing_else() {
+    for raised in [
+        json!({"type": "limit", "max_list_cost": {"amount": "200", "currency": "USD"}}),
+        Value::Null,
+    ] {
+        let stage = Stage::hosted().await;
+        let service = Service::new(&stage).await;
+        let budget = json!({"type": "limit", "max_list_cost": {"amount": "100", "currency": "USD"}});
+        let id = service.session(json!({"budget": budget})).await;
+        service.send(&id, "wait budget").await.unwrap();
+        stage.gate.reached.notified().await;
+        service.send(&id, "say:two").await.unwrap();
+        stage.gate.open.notify_one();
+        let idle = stage.idle(&id).await;
+        assert_eq!(idle.stop_reason, Some(StopReason::BudgetReached));
+        let interrupt = json!([{"type": "user.interrupt"}]);
+        service.send_all(&id, interrupt).await.unwrap();
+        assert_eq!(stage.idle(&id).await, idle);
+        let waits = stage.store.queued_events(&id).await.unwrap();
+        assert_eq!((waits.len(), stage.gate.messages().len()), (1, 1));
+
+        let update = serde_json::from_value(json!({"budget": raised})).unwrap();
+        let session = service.hosted.update(&service.workspace, &id, update).await;
+        session.unwrap();
+        stage.idle(&id).await;
+        let told = stage.told(&id).await;
+        let from = told.iter().position(|word| word == "updated").unwrap();
+        assert_eq!(told[from + 1], "status_running");
+        assert!(told.contains(&"agent(two)".to_owned()), "{told:?}");
+    }
 }

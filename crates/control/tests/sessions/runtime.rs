@@ -171,6 +171,7 @@ impl Agent {
                 "hang" => return self.hang(lines, false).await,
                 "deaf" => return self.hang(lines, true).await,
                 "max_turns" => return self.fails("error_max_turns", "Reached maximum number of turns (2)"),
+                "budget" => return self.fails("error_max_budget_usd", "Reached maximum budget ($1)"),
                 "refuse" => return self.ends(&json!({"stop_reason":"refusal"})),
                 "overloaded" => return self.overloaded(),
                 "cut" => self.cut(rest),
