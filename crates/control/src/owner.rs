@@ -101,6 +101,12 @@ pub(crate) enum Quit {
     Store(store::Error),
 }
 
+/// The log could not be written, and may be later.
+pub(crate) struct GaveUp {
+    pub commands: mpsc::Receiver<Command>,
+    pub error: store::Error,
+}
+
 pub(crate) struct Owner {
     parts: Arc<Parts>,
     record: Record,
@@ -206,8 +212,9 @@ impl Owner {
         }
     }
 
-    /// Until the session ends, or everybody who could ask for something is gone.
-    pub(crate) async fn run(mut self) {
+    /// Until the session ends, or everybody who could ask for something is gone. An owner that gave up says so if
+    /// another one may do better later.
+    pub(crate) async fn run(mut self) -> Option<GaveUp> {
         let taken = match self.take_over().await {
             Ok(()) if std::mem::take(&mut self.goes_on) => self.next_turn().await,
             other => other,
@@ -218,7 +225,7 @@ impl Owner {
         let quit = loop {
             let woken = self.wait().await;
             let done = match woken {
-                Woken::Command(None) => return,
+                Woken::Command(None) => return None,
                 Woken::Command(Some(command)) => self.command(command).await,
                 Woken::Started(started) => self.started(*started).await,
                 Woken::Reports(reports) => self.reports(reports).await,
@@ -232,12 +239,15 @@ impl Owner {
                 break quit;
             }
         };
-        self.quit(quit).await;
+        self.quit(quit).await
     }
 
-    async fn quit(self, quit: Quit) {
+    async fn quit(self, quit: Quit) -> Option<GaveUp> {
         match quit {
-            Quit::Done(how) => self.refuse_rest(how).await,
+            Quit::Done(how) => {
+                self.refuse_rest(how).await;
+                None
+            }
             Quit::Store(error) => self.give_up(error).await,
         }
     }

@@ -67,7 +67,7 @@ impl Owner {
         }
         if let Err(quit) = self.log_end(batch, how).await {
             if let Quit::Store(error) = &quit {
-                let _ = reply.send(Err(AccessError::Store(told(error))));
+                let _ = reply.send(Err(AccessError::Store(error.again())));
             }
             return Err(quit);
         }
@@ -193,16 +193,6 @@ impl Owner {
             failures.extend(place.tear_down(&self.parts).await);
         }
         failures
-    }
-}
-
-/// The error once more, for somebody else.
-fn told(error: &store::Error) -> store::Error {
-    match error {
-        store::Error::DiskFull => store::Error::DiskFull,
-        other => store::Error::Commit {
-            reason: other.to_string(),
-        },
     }
 }
 

@@ -254,13 +254,9 @@ pub(super) fn refuse<T>(
     reply: oneshot::Sender<Result<T, SendError>>,
     error: store::Error,
 ) -> Result<(), Quit> {
-    if let store::Error::Fenced { session, epoch } = &error {
-        let fenced = store::Error::Fenced {
-            session: session.clone(),
-            epoch: *epoch,
-        };
-        let _ = reply.send(Err(SendError::Access(error.into())));
-        return Err(Quit::Store(fenced));
+    if matches!(error, store::Error::Fenced { .. }) {
+        let _ = reply.send(Err(SendError::Access(error.again().into())));
+        return Err(Quit::Store(error));
     }
     let _ = reply.send(Err(SendError::Access(error.into())));
     Ok(())
