@@ -237,8 +237,9 @@ struct OpenEnds {
 
 /// What the last turn began and did not end.
 async fn open_ends(store: &Store, session: &Session) -> Result<OpenEnds, store::Error> {
-    let began = store.last_event(&session.id, "session.status_running").await?;
-    let mut after = began.map_or(0, |event| event.seq);
+    // A turn may become running more than once, and ends with what was used.
+    let ended = store.last_event(&session.id, "session.usage").await?;
+    let mut after = ended.map_or(0, |event| event.seq);
     let types = TYPES.map(str::to_owned);
     let mut open = OpenEnds::default();
     loop {
