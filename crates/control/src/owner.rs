@@ -131,7 +131,10 @@ pub(crate) struct Owner {
     begins_when_there: bool,
     place: Option<Place>,
     work: Work,
+    /// Of the present turn, or the next one.
     tools: Option<Arc<Toolset>>,
+    /// The runtime that is looked for has other tools.
+    renews: bool,
     /// A sandbox that an owner before this one had.
     left: Option<Address>,
 }
@@ -189,9 +192,12 @@ pub(crate) struct Begin {
 
 impl Owner {
     pub(crate) fn new(begin: Begin, commands: mpsc::Receiver<Command>) -> Self {
+        let of_turn = begin.turn.as_ref().and_then(|turn| turn.tools.as_ref());
+        let tools = of_turn.or(begin.record.settings.tools.as_ref()).cloned();
         Self {
             parts: begin.parts,
-            tools: begin.record.settings.tools.clone().map(Arc::new),
+            tools: tools.map(Arc::new),
+            renews: false,
             record: begin.record,
             epoch: begin.epoch,
             create: begin.create,

@@ -273,7 +273,13 @@ impl Owner {
             asked: false,
             last_words: String::new(),
         }));
-        let Some(turn) = &mut self.turn else { return Ok(()) };
+        let renews = std::mem::take(&mut self.renews);
+        let Some(turn) = &mut self.turn else {
+            if renews {
+                self.renew_tools().await;
+            }
+            return Ok(());
+        };
         if turn.kept.rescheduled {
             turn.kept.rescheduled = false;
             let mut batch = Batch::default();
@@ -328,6 +334,9 @@ impl Owner {
             took_ms = turn.ran().as_millis() as u64,
             "a turn ended"
         );
+        if turn.kept.tools.is_some() {
+            self.renew_tools().await;
+        }
         if goes_on {
             self.goes_on = true;
             return Ok(());
