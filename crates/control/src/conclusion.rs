@@ -46,12 +46,26 @@ impl Conclusion {
         Self::failed(SessionError::new(
             SessionErrorType::UnknownError,
             message,
-            RetryStatus::Terminal,
+            RetryStatus::Exhausted,
         ))
     }
 
     pub(crate) fn interrupted() -> Self {
         Self::of(StopReason::EndTurn)
+    }
+
+    /// Whether what waits is dropped with the turn: a client that is told so sends again what still matters.
+    pub(crate) fn drops_what_waits(&self) -> bool {
+        let error = self.error.as_ref();
+        error.is_some_and(|error| error.retry_status == RetryStatus::Exhausted)
+    }
+
+    /// Says that messages were dropped.
+    pub(crate) fn with_dropped(mut self, events: usize) -> Self {
+        if let Some(error) = self.error.as_mut().filter(|_| events > 0) {
+            error.message += ". What waited was dropped: send it again if it still matters";
+        }
+        self
     }
 }
 
@@ -83,7 +97,7 @@ pub(crate) fn conclude(result: &TurnResult, api_error: Option<ApiError>, known: 
         let error = SessionError::new(
             SessionErrorType::ToolUseLimitReachedError,
             message,
-            RetryStatus::Terminal,
+            RetryStatus::Exhausted,
         );
         return Conclusion::failed(error);
     }

@@ -103,7 +103,7 @@ pub(crate) fn answer(
     content: Option<&[ContentBlock]>,
     is_error: Option<bool>,
 ) -> Frame {
-    let blocks: Vec<Value> = content.unwrap_or_default().iter().map(block).collect();
+    let blocks: Vec<Value> = content.unwrap_or_default().iter().flat_map(blocks).collect();
     let called = json!({"content": blocks, "isError": is_error == Some(true)});
     respond(request_id, &result(rpc_id, &called))
 }
@@ -119,23 +119,35 @@ pub(crate) fn respond(request_id: &str, message: &Value) -> Frame {
 }
 
 /// A content block as MCP has it; what MCP has no block for is told as text.
-fn block(block: &ContentBlock) -> Value {
+fn blocks(block: &ContentBlock) -> Vec<Value> {
     let text = |text: String| json!({"type": "text", "text": text});
     match block {
-        ContentBlock::Text { text: said } => text(said.clone()),
+        ContentBlock::Text { text: said } => vec![text(said.clone())],
         ContentBlock::Image {
             source: ImageSource::Base64 { media_type, data },
-        } => json!({"type": "image", "data": data, "mimeType": media_type}),
+        } => vec![json!({"type": "image", "data": data, "mimeType": media_type})],
         ContentBlock::Document {
             source: DocumentSource::Text { data, .. },
             title,
-            ..
-        } => text(match title {
-            Some(title) => format!("{title}\n\n{data}"),
-            None => data.clone(),
-        }),
-        ContentBlock::SearchResult { .. } => text(found(block).unwrap_or_default()),
-        other => text(serde_json::to_string(other).unwrap_or_default()),
+            context,
+        } => {
+            let head = [title, context].into_iter().flatten();
+            let parts: Vec<&str> = head.chain([data]).map(String::as_str).collect();
+            vec![text(parts.join("\n\n"))]
+        }
+        ContentBlock::Document {
+            source: DocumentSource::Base64 { media_type, data },
+            title,
+            context,
+        } => {
+            let head = [title, context].into_iter().flatten().cloned().map(text);
+            let uri = "document:/result";
+            let document = json!({"type": "resource",
+                "resource": {"uri": uri, "mimeType": media_type, "blob": data}});
+            head.chain([document]).collect()
+        }
+        ContentBlock::SearchResult { .. } => vec![text(found(block).unwrap_or_default())],
+        other => vec![text(serde_json::to_string(other).unwrap_or_default())],
     }
 }
 
@@ -238,6 +250,14 @@ mod tests {
                     data: "AAAA".into(),
                 },
             },
+            ContentBlock::Document {
+                source: DocumentSource::Base64 {
+                    media_type: "application/pdf".into(),
+                    data: "AAAA".into(),
+                },
+                title: Some("Report".into()),
+                context: None,
+            },
         ];
         let line = answer("r1", &json!(7), Some(&content), Some(true))
             .to_line()
@@ -249,7 +269,9 @@ mod tests {
         assert_eq!(
             rpc["result"]["content"],
             json!([
-            {"type": "text", "text": "sunny"}, {"type": "image", "data": "AAAA", "mimeType": "image/png"}])
+            {"type": "text", "text": "sunny"}, {"type": "image", "data": "AAAA", "mimeType": "image/png"},
+            {"type": "text", "text": "Report"}, {"type": "resource", "resource": {
+                "uri": "document:/result", "mimeType": "application/pdf", "blob": "AAAA"}}])
         );
     }
 }

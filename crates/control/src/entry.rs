@@ -1,9 +1,10 @@
 //! One session as everybody sees it: what readers share, how it stands, and its owner if it has one.
 //!
-//! Reading needs no owner and writes nothing. The first thing to do starts one, which claims the session.
+//! Reading needs no owner and writes nothing. The first thing to do starts one, which claims the session. One that could
+//! not write any more is followed by another as soon as that can be, so that nothing under way waits for a client.
 
 use crate::hub::Hub;
-use crate::owner::{Begin, COMMANDS, Command, End, Owner, Standing};
+use crate::owner::{Begin, COMMANDS, Command, End, GaveUp, Owner, Standing};
 use crate::record::Record;
 use crate::sessions::Parts;
 use crate::settings::Lifetime;
@@ -14,7 +15,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::time::Instant;
 use wire::StopReason;
+
+/// Before a session is begun once more whose log could not be written, and between later attempts at most.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Entry {
     hub: Arc<Hub>,
@@ -153,7 +159,17 @@ impl Entry {
         if held.let_go {
             return Err(AccessError::ShuttingDown);
         }
-        let begin = self.begin(parts, id).await?;
+        let created = self.created.lock().ok().and_then(|mut created| created.take());
+        let seat = Seat {
+            parts: parts.clone(),
+            id: id.clone(),
+            hub: self.hub.clone(),
+            standing: self.standing.clone(),
+        };
+        let begin = match created {
+            Some(created) => seat.begin_created(created)?,
+            None => seat.begin().await?,
+        };
         let (commands, receiver) = mpsc::channel(COMMANDS);
         self.standing.send_modify(|standing| standing.gone = false);
         let watched = Watched(self.standing.clone());
@@ -161,7 +177,13 @@ impl Entry {
         let span = tracing::info_span!(parent: None, "session", session = %id);
         let owner_runs = async move {
             let _watched = watched;
-            Owner::new(begin, receiver).run().await;
+            let mut next = Some((begin, receiver));
+            while let Some((begin, commands)) = next {
+                next = match Owner::new(begin, commands).run().await {
+                    Some(gave_up) => seat.begin_again(gave_up).await,
+                    None => None,
+                };
+            }
         };
         let task = span.in_scope(|| tasks::start("session owner", owner_runs));
         held.owner = Some(Handle {
@@ -170,29 +192,65 @@ impl Entry {
         });
         Ok(commands)
     }
+}
+
+/// What the owners of a session have in common.
+struct Seat {
+    parts: Arc<Parts>,
+    id: SessionId,
+    hub: Arc<Hub>,
+    standing: watch::Sender<Standing>,
+}
+
+impl Seat {
+    fn begin_created(&self, Created { row, not_stored }: Created) -> Result<Begin, AccessError> {
+        let (epoch, record) = (row.epoch, Record::read(row)?);
+        Ok(Begin {
+            parts: self.parts.clone(),
+            record,
+            epoch,
+            create: not_stored.map(Box::new),
+            hub: self.hub.clone(),
+            standing: self.standing.clone(),
+            queue: VecDeque::new(),
+            processes: 0,
+            active: Duration::ZERO,
+            turn: None,
+            left: None,
+        })
+    }
+
+    /// Begins once more when the log can be written again. What is asked meanwhile is refused.
+    async fn begin_again(&self, gave_up: GaveUp) -> Option<(Begin, mpsc::Receiver<Command>)> {
+        let GaveUp { mut commands, error } = gave_up;
+        let mut pause = FIRST_PAUSE;
+        let mut next = Instant::now() + pause;
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command? {
+                    Command::End { how: End::Leave | End::Shutdown, reply } => {
+                        let _ = reply.send(Ok(()));
+                        return None;
+                    }
+                    command => command.refuse(AccessError::Store(error.again()).into()),
+                },
+                () = tokio::time::sleep_until(next) => match self.begin().await {
+                    Ok(begin) => return Some((begin, commands)),
+                    Err(AccessError::NoSession { .. }) => return None,
+                    Err(error) => {
+                        tracing::warn!(%error, "the session cannot be gone on with yet");
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                        next = Instant::now() + pause;
+                    }
+                },
+            }
+        }
+    }
 
     /// Claims the session and reads back what its owner must know.
-    async fn begin(&self, parts: &Arc<Parts>, id: &SessionId) -> Result<Begin, AccessError> {
-        let created = self.created.lock().ok().and_then(|mut created| created.take());
+    async fn begin(&self) -> Result<Begin, AccessError> {
+        let Self { parts, id, .. } = self;
         let (hub, standing, parts) = (self.hub.clone(), self.standing.clone(), parts.clone());
-        if let Some(Created { row, not_stored }) = created {
-            let (epoch, record) = (row.epoch, Record::read(row)?);
-            let (queue, processes, active) = (VecDeque::new(), 0, Duration::ZERO);
-            let create = not_stored.map(Box::new);
-            return Ok(Begin {
-                parts,
-                record,
-                epoch,
-                create,
-                hub,
-                standing,
-                queue,
-                processes,
-                active,
-                turn: None,
-                left: None,
-            });
-        }
         let row = parts.store.session(id).await?;
         let epoch = match row.status {
             SessionStatus::Running | SessionStatus::Rescheduling

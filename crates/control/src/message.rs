@@ -34,6 +34,7 @@ fn admit_content(content: &[ContentBlock], most_bytes: usize, is_message: bool) 
     for block in content {
         let json = match block {
             ContentBlock::SearchResult { .. } if !is_message => serde_json::to_value(block).ok(),
+            _ if !is_message && is_by_url(block) => None,
             _ => block_json(block),
         };
         let json = json.ok_or_else(|| SendError::Block { kind: kind(block) })?;
@@ -50,6 +51,19 @@ fn admit_content(content: &[ContentBlock], most_bytes: usize, is_message: bool) 
         });
     }
     Ok(())
+}
+
+/// A tool's result holds what it is made of, and not where that is.
+fn is_by_url(block: &ContentBlock) -> bool {
+    matches!(
+        block,
+        ContentBlock::Image {
+            source: ImageSource::Url { .. }
+        } | ContentBlock::Document {
+            source: DocumentSource::Url { .. },
+            ..
+        }
+    )
 }
 
 /// The user line of a message, with what else the agent must know. Its uuid is the event's, so that a runtime that sees
@@ -187,6 +201,28 @@ mod tests {
             Err(SendError::TooLarge { limit: 1000, .. })
         ));
         assert!(admit(&long, 2000).is_ok());
+    }
+
+    #[test]
+    fn a_result_holds_what_it_is_made_of() {
+        let result = |json: Value| {
+            let content = Some(blocks(json));
+            [Input::CustomToolResult {
+                custom_tool_use_id: EventId::random(),
+                content,
+                is_error: None,
+            }]
+        };
+        let pdf = json!({"type":"base64","media_type":"application/pdf","data":"AA=="});
+        assert!(admit(&result(json!([{"type":"document","source":pdf}])), 1000).is_ok());
+        for kind in ["image", "document"] {
+            let by_url = json!([{"type":kind,"source":{"type":"url","url":"https://x"}}]);
+            assert!(admit(&message(by_url.clone()), 1000).is_ok());
+            let refused = admit(&result(by_url), 1000);
+            assert!(
+                matches!(&refused, Err(SendError::Block { kind: named }) if *named == format!("{kind} from url"))
+            );
+        }
     }
 
     #[test]

@@ -101,6 +101,12 @@ pub(crate) enum Quit {
     Store(store::Error),
 }
 
+/// The log could not be written, and may be later.
+pub(crate) struct GaveUp {
+    pub commands: mpsc::Receiver<Command>,
+    pub error: store::Error,
+}
+
 pub(crate) struct Owner {
     parts: Arc<Parts>,
     record: Record,
@@ -121,11 +127,14 @@ pub(crate) struct Owner {
     stored_turn: Option<String>,
     /// A turn has ended and the next message follows at once.
     goes_on: bool,
-    /// A message waits for the place that is looked for; whether the log says that the session is running.
-    begins_when_there: Option<bool>,
+    /// A message waits for the place that is looked for. The log says already that the session is running.
+    begins_when_there: bool,
     place: Option<Place>,
     work: Work,
+    /// Of the present turn, or the next one.
     tools: Option<Arc<Toolset>>,
+    /// The runtime that is looked for has other tools.
+    renews: bool,
     /// A sandbox that an owner before this one had.
     left: Option<Address>,
 }
@@ -183,9 +192,12 @@ pub(crate) struct Begin {
 
 impl Owner {
     pub(crate) fn new(begin: Begin, commands: mpsc::Receiver<Command>) -> Self {
+        let of_turn = begin.turn.as_ref().and_then(|turn| turn.tools.as_ref());
+        let tools = of_turn.or(begin.record.settings.tools.as_ref()).cloned();
         Self {
             parts: begin.parts,
-            tools: begin.record.settings.tools.clone().map(Arc::new),
+            tools: tools.map(Arc::new),
+            renews: false,
             record: begin.record,
             epoch: begin.epoch,
             create: begin.create,
@@ -199,17 +211,18 @@ impl Owner {
             stored_turn: begin.turn.as_ref().map(|_| String::new()),
             turn: begin.turn.map(Turn::taken_over),
             goes_on: false,
-            begins_when_there: None,
+            begins_when_there: false,
             place: None,
             work: Work::Nothing,
             left: begin.left,
         }
     }
 
-    /// Until the session ends, or everybody who could ask for something is gone.
-    pub(crate) async fn run(mut self) {
+    /// Until the session ends, or everybody who could ask for something is gone. An owner that gave up says so if
+    /// another one may do better later.
+    pub(crate) async fn run(mut self) -> Option<GaveUp> {
         let taken = match self.take_over().await {
-            Ok(()) if std::mem::take(&mut self.goes_on) => self.next_turn(true).await,
+            Ok(()) if std::mem::take(&mut self.goes_on) => self.next_turn().await,
             other => other,
         };
         if let Err(quit) = taken {
@@ -218,26 +231,29 @@ impl Owner {
         let quit = loop {
             let woken = self.wait().await;
             let done = match woken {
-                Woken::Command(None) => return,
+                Woken::Command(None) => return None,
                 Woken::Command(Some(command)) => self.command(command).await,
                 Woken::Started(started) => self.started(*started).await,
                 Woken::Reports(reports) => self.reports(reports).await,
                 Woken::Deadline => self.deadline().await,
             };
             let done = match done {
-                Ok(()) if std::mem::take(&mut self.goes_on) => self.next_turn(true).await,
+                Ok(()) if std::mem::take(&mut self.goes_on) => self.next_turn().await,
                 other => other,
             };
             if let Err(quit) = done {
                 break quit;
             }
         };
-        self.quit(quit).await;
+        self.quit(quit).await
     }
 
-    async fn quit(self, quit: Quit) {
+    async fn quit(self, quit: Quit) -> Option<GaveUp> {
         match quit {
-            Quit::Done(how) => self.refuse_rest(how).await,
+            Quit::Done(how) => {
+                self.refuse_rest(how).await;
+                None
+            }
             Quit::Store(error) => self.give_up(error).await,
         }
     }

@@ -174,8 +174,8 @@ async fn with_answers(
 pub(crate) async fn cut(store: &Store, session: &Session, hub: &Hub) -> Result<(u64, Idle), store::Error> {
     let epoch = store.claim_session(&session.id).await?;
     let open = open_ends(store, session).await?;
-    let waiting = store.queued_events(&session.id).await?.len();
-    let conclusion = Conclusion::broken(told(open.tools.len(), waiting));
+    let waiting = store.queued_events(&session.id).await?;
+    let conclusion = Conclusion::broken(told(open.tools.len())).with_dropped(waiting.len());
     let mut bodies: Vec<Body> = open.tools.into_iter().map(translate::interrupted).collect();
     bodies.extend(
         open.requests
@@ -200,6 +200,7 @@ pub(crate) async fn cut(store: &Store, session: &Session, hub: &Hub) -> Result<(
     let events = bodies.into_iter().map(|body| Event::new(body, now));
     let append = Append {
         status: Some(SessionStatus::Idle),
+        processed: waiting.iter().map(|event| event.seq).collect(),
         ..Append::new(session.id.clone(), epoch, events)
     };
     let appended = store.append(append).await?;
@@ -217,7 +218,7 @@ pub(crate) async fn cut(store: &Store, session: &Session, hub: &Hub) -> Result<(
     Ok((epoch, idle))
 }
 
-fn told(tools: usize, waiting: usize) -> String {
+fn told(tools: usize) -> String {
     let cut = "hostler was cut off while the agent was working: this turn ended, and with it the sandbox; what the \
                agent had changed stays with the session";
     let tools = if tools > 0 {
@@ -225,12 +226,7 @@ fn told(tools: usize, waiting: usize) -> String {
     } else {
         String::new()
     };
-    let waiting = if waiting > 0 {
-        format!("; {waiting} messages wait and are delivered before the next one")
-    } else {
-        String::new()
-    };
-    format!("{cut}{tools}{waiting}")
+    format!("{cut}{tools}")
 }
 
 #[derive(Default)]
@@ -241,8 +237,9 @@ struct OpenEnds {
 
 /// What the last turn began and did not end.
 async fn open_ends(store: &Store, session: &Session) -> Result<OpenEnds, store::Error> {
-    let began = store.last_event(&session.id, "session.status_running").await?;
-    let mut after = began.map_or(0, |event| event.seq);
+    // A turn may become running more than once, and ends with what was used.
+    let ended = store.last_event(&session.id, "session.usage").await?;
+    let mut after = ended.map_or(0, |event| event.seq);
     let types = TYPES.map(str::to_owned);
     let mut open = OpenEnds::default();
     loop {

@@ -3,7 +3,8 @@
 use crate::Idle;
 use domain::{Cost, SessionId, SessionStatus, Usage};
 use std::time::Duration;
-use store::{LoggedEvent, Query, Session, Store};
+use store::{EventFilter, LoggedEvent, Query, Session, Store};
+use wire::page::Order;
 use wire::{Body, ContentBlock, RetryStatus, SessionError, StopReason};
 
 const PAGE: u32 = 512;
@@ -28,9 +29,9 @@ pub struct Summary {
 
 pub(crate) async fn read(store: &Store, id: &SessionId) -> Result<Summary, store::Error> {
     let row = store.session(id).await?;
-    let (idle, result_text, sums, turns, duration) = tokio::try_join!(
-        idle(store, &row),
-        result_text(store, id),
+    let idle = idle(store, &row).await?;
+    let (result_text, sums, turns, duration) = tokio::try_join!(
+        result_text(store, &row, idle.stop_reason.as_ref()),
         store.model_call_sums(id),
         store.event_count(id, "span.model_request_start"),
         active(store, id),
@@ -61,7 +62,7 @@ pub(crate) async fn idle(store: &Store, row: &Session) -> Result<Idle, store::Er
         Body::SessionStatusIdle { stop_reason, .. } => Some(stop_reason),
         _ => None,
     });
-    let began = turn_began(store, &row.id).await?;
+    let began = turn_began(store, row, stop_reason.as_ref()).await?;
     let error = store
         .last_event(&row.id, "session.error")
         .await?
@@ -77,18 +78,39 @@ pub(crate) async fn idle(store: &Store, row: &Session) -> Result<Idle, store::Er
     })
 }
 
-/// The number of the message that the last turn began with.
-async fn turn_began(store: &Store, id: &SessionId) -> Result<u64, store::Error> {
-    Ok(store
-        .last_event(id, "session.status_running")
-        .await?
-        .map_or(0, |logged| logged.seq))
+/// The number of an event that is before everything of the last turn, and after the turn before it. Each turn ends with
+/// what the session has used.
+async fn turn_began(
+    store: &Store,
+    row: &Session,
+    stop_reason: Option<&StopReason>,
+) -> Result<u64, store::Error> {
+    let filter = EventFilter {
+        types: vec!["session.usage".to_owned()],
+        from: None,
+        to: None,
+        order: Order::Desc,
+        after: None,
+        limit: 2,
+    };
+    let (ends, _) = store.event_page(&row.id, &filter).await?;
+    let is_over = match row.status {
+        SessionStatus::Running | SessionStatus::Rescheduling => false,
+        SessionStatus::Idle | SessionStatus::Terminated => {
+            !matches!(stop_reason, Some(StopReason::RequiresAction { .. }))
+        }
+    };
+    Ok(ends.get(usize::from(is_over)).map_or(0, |logged| logged.seq))
 }
 
-async fn result_text(store: &Store, id: &SessionId) -> Result<Option<String>, store::Error> {
-    let began = turn_began(store, id).await?;
+async fn result_text(
+    store: &Store,
+    row: &Session,
+    stop_reason: Option<&StopReason>,
+) -> Result<Option<String>, store::Error> {
+    let began = turn_began(store, row, stop_reason).await?;
     let last = store
-        .last_event(id, "agent.message")
+        .last_event(&row.id, "agent.message")
         .await?
         .filter(|logged| logged.seq > began);
     Ok(last.and_then(|logged| match logged.event.body {

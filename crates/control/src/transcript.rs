@@ -30,7 +30,7 @@ pub(crate) struct About<'a> {
 }
 
 /// The types of events that a transcript is made of.
-pub(crate) const TYPES: [&str; 7] = [
+pub(crate) const TYPES: [&str; 8] = [
     "user.message",
     "system.message",
     "user.custom_tool_result",
@@ -38,6 +38,7 @@ pub(crate) const TYPES: [&str; 7] = [
     "agent.message",
     "agent.tool_use",
     "agent.tool_result",
+    "session.status_idle",
 ];
 
 /// JSON lines; nothing if there is no conversation to go on with.
@@ -108,8 +109,14 @@ pub(crate) fn rebuild(mut events: Vec<LoggedEvent>, about: &About<'_>) -> Option
     Some(lines.text)
 }
 
-/// Drops what waits, and the message that is about to be delivered with what goes with it.
+/// Drops what waits, what was dropped when a turn failed, and the message that is about to be delivered with what goes with it.
 fn leave_out(events: &mut Vec<LoggedEvent>, except: Option<&EventId>) {
+    // What is processed in the moment in which the session becomes idle begins no turn.
+    let ends: BTreeSet<OffsetDateTime> = events
+        .iter()
+        .filter(|logged| matches!(logged.event.body, Body::SessionStatusIdle { .. }))
+        .map(|logged| logged.created_at)
+        .collect();
     let mut after = None;
     events.retain(|logged| {
         let goes_with_it =
@@ -118,7 +125,15 @@ fn leave_out(events: &mut Vec<LoggedEvent>, except: Option<&EventId>) {
             after = Some(logged.seq + 1);
             return false;
         }
-        logged.event.processed_at.is_some() && !goes_with_it
+        let was_dropped = |at: OffsetDateTime| {
+            let waits = matches!(
+                logged.event.body,
+                Body::UserMessage { .. } | Body::SystemMessage { .. }
+            );
+            waits && ends.contains(&at)
+        };
+        let processed = logged.event.processed_at;
+        processed.is_some_and(|at| !was_dropped(at)) && !goes_with_it
     });
 }
 
@@ -416,6 +431,21 @@ mod tests {
         assert_eq!(texts(&lines[0]), [brief, "hi"]);
         assert_eq!(texts(&lines[2]), ["Ulm\nhttps://x\n\nsunny", celsius]);
         assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
+    fn what_was_dropped_when_a_turn_failed_was_never_said() {
+        let idle = Body::SessionStatusIdle {
+            stop_reason: wire::StopReason::RetriesExhausted,
+            stop_details: None,
+        };
+        let mut events = log(vec![user("one"), user("two"), system("b"), idle, user("three")]);
+        for at in [1, 2] {
+            events[at].event.processed_at = Some(events[3].created_at);
+        }
+        let lines = lines(events);
+        let said: Vec<_> = lines.iter().map(texts).collect();
+        assert_eq!(said, [["one"], ["three"]]);
     }
 
     #[test]

@@ -6,15 +6,16 @@
 //! is not made, and none outlives its turn.
 
 mod content;
+mod requests;
 mod stream;
 #[cfg(test)]
 mod tests;
 
-use crate::retry;
 use crate::toolset::{Judged, SERVER, Toolset, judge};
 pub(crate) use content::runtime_tool_name;
 use content::{result_blocks, tool_input, tool_name};
 use domain::EventId;
+use requests::Request;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +24,7 @@ use stream::Streaming;
 use stream_json::{
     Answer, Assistant, Block, Content, ControlRequest, Extra, Frame, SystemEvent, TurnResult, User,
 };
-use wire::{Body, ContentBlock, ModelUsage, Preview};
+use wire::{Body, ContentBlock, Preview};
 
 /// Tool calls that may be open at once; a runtime that goes on past them is broken.
 const MAX_OPEN_TOOLS: usize = 1000;
@@ -69,6 +70,10 @@ pub(crate) struct State {
     tools: BTreeMap<String, OpenCall>,
     /// An API error that the runtime gave up on.
     api_error: Option<ApiError>,
+    /// It summarises the conversation: a model request that is told neither at its beginning nor at its end.
+    compacts: bool,
+    /// It waits before it makes a request again, and the log says so.
+    waits: bool,
 }
 
 impl State {
@@ -87,15 +92,6 @@ impl State {
         *self = translator.state;
         cut
     }
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Request {
-    started: EventId,
-    usage: ModelUsage,
-    /// Calls of the reply so far, by the runtime's id. They are made when the reply is whole.
-    #[serde(default)]
-    calls: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -164,6 +160,8 @@ impl Translator {
                 self.close_request(true, &mut out);
                 self.end_calls(&mut out, interrupted, |_, _| true);
                 self.streaming.reset();
+                self.state.compacts = false;
+                self.state.waits = false;
                 out.push(Meaning::Ended(result));
             }
             Frame::ControlCancelRequest(cancel) => out.push(Meaning::Withdraws(cancel.request_id)),
@@ -183,6 +181,8 @@ impl Translator {
         self.close_request(true, &mut out);
         self.streaming.reset();
         self.end_calls(&mut out, interrupted, |_, call| !kept.contains(&call.event));
+        self.state.compacts = false;
+        self.state.waits = false;
         out
     }
 
@@ -194,18 +194,14 @@ impl Translator {
     fn stream_event(&mut self, json: &Value, out: &mut Vec<Meaning>) {
         match json["type"].as_str() {
             Some("message_start") => {
-                self.close_request(true, out);
-                self.streaming.reset();
-                let started = EventId::random();
-                out.push(Meaning::Event(started.clone(), Body::SpanModelRequestStart));
-                let mut usage = ModelUsage::default();
-                stream::add_usage(&mut usage, &json["message"]["usage"]);
-                let calls = BTreeSet::new();
-                self.state.request = Some(Request {
-                    started,
-                    usage,
-                    calls,
-                });
+                // A runtime may not say when it asks.
+                if self.state.request.as_ref().is_none_or(|request| request.answered) {
+                    self.open_request(out);
+                }
+                if let Some(request) = &mut self.state.request {
+                    request.answered = true;
+                    stream::add_usage(&mut request.usage, &json["message"]["usage"]);
+                }
             }
             Some("message_delta") => {
                 if let Some(request) = &mut self.state.request {
@@ -382,41 +378,17 @@ impl Translator {
     fn system(&mut self, system: SystemEvent, out: &mut Vec<Meaning>) {
         match system {
             SystemEvent::CompactBoundary(_) => event(out, Body::AgentThreadContextCompacted),
-            SystemEvent::ApiRetry(attempt) => {
-                self.close_request(true, out);
-                self.streaming.reset();
-                event(
-                    out,
-                    Body::SessionError {
-                        error: retry::error(&attempt),
-                    },
-                );
-            }
+            SystemEvent::Status { status, .. } => match status.as_deref() {
+                Some("requesting") => self.open_request(out),
+                Some("compacting") => self.state.compacts = true,
+                _ if std::mem::take(&mut self.state.compacts) => self.go_on(out),
+                _ => {}
+            },
+            SystemEvent::ApiRetry(attempt) => self.retry(&attempt, out),
             SystemEvent::Init(_)
-            | SystemEvent::Status { .. }
             | SystemEvent::SessionStateChanged { .. }
             | SystemEvent::PermissionDenied { .. }
             | SystemEvent::Other(_) => {}
-        }
-    }
-
-    /// A reply that failed makes no calls.
-    fn close_request(&mut self, failed: bool, out: &mut Vec<Meaning>) {
-        if let Some(Request {
-            started,
-            usage,
-            calls,
-        }) = self.state.request.take()
-        {
-            if failed {
-                self.end_calls(out, not_made, |id, _| calls.contains(id));
-            }
-            let end = Body::SpanModelRequestEnd {
-                model_request_start_id: started,
-                is_error: failed.then_some(true),
-                model_usage: usage,
-            };
-            event(out, end);
         }
     }
 }

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 /// Images that the Messages API takes.
 const IMAGE_TYPES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 
+const DOCUMENT_TYPE: &str = "application/pdf";
+
 /// How much of an answer is kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -14,6 +16,8 @@ pub struct Limits {
     /// Of one image, in base64, as the Messages API takes it.
     pub image_bytes: usize,
     pub images: usize,
+    /// Of all documents together, in base64.
+    pub document_bytes: usize,
     pub blocks: usize,
 }
 
@@ -24,6 +28,8 @@ impl Default for Limits {
             characters: 100_000,
             image_bytes: 5 << 20,
             images: 20,
+            // What a request of the Messages API holds.
+            document_bytes: 32 << 20,
             blocks: 200,
         }
     }
@@ -50,6 +56,7 @@ impl Content {
             blocks: Vec::new(),
             characters_left: limits.characters,
             images_left: if is_error { 0 } else { limits.images },
+            document_bytes_left: if is_error { 0 } else { limits.document_bytes },
             limits,
         };
         for block in given.iter().take(limits.blocks) {
@@ -78,6 +85,7 @@ struct Kept {
     blocks: Vec<Value>,
     characters_left: usize,
     images_left: usize,
+    document_bytes_left: usize,
     limits: Limits,
 }
 
@@ -98,6 +106,10 @@ impl Kept {
                 let text = resource["text"].as_str().unwrap_or_default();
                 self.add_text(&format!("[Resource {uri}]\n{text}"));
             }
+            Some("resource") => match self.document(block) {
+                Some(document) => self.blocks.push(document),
+                None => self.add_text(&described(block)),
+            },
             _ => self.add_text(&described(block)),
         }
     }
@@ -123,14 +135,32 @@ impl Kept {
     fn image(&self, block: &Value) -> Option<Value> {
         let media_type = block["mimeType"].as_str()?;
         let data = block["data"].as_str()?;
-        let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
         let fits = self.images_left > 0
             && IMAGE_TYPES.contains(&media_type)
             && !data.is_empty()
             && data.len() <= self.limits.image_bytes
-            && data.bytes().all(is_base64);
+            && is_base64(data);
         fits.then(|| json!({"type":"image","source":{"type":"base64","media_type":media_type,"data":data}}))
     }
+
+    /// The one kind of document that the Messages API takes in base64.
+    fn document(&mut self, block: &Value) -> Option<Value> {
+        let resource = &block["resource"];
+        let data = resource["blob"].as_str()?;
+        let fits = resource["mimeType"] == DOCUMENT_TYPE
+            && !data.is_empty()
+            && data.len() <= self.document_bytes_left
+            && is_base64(data);
+        fits.then(|| {
+            self.document_bytes_left -= data.len();
+            json!({"type":"document","source":{"type":"base64","media_type":DOCUMENT_TYPE,"data":data}})
+        })
+    }
+}
+
+fn is_base64(data: &str) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    data.bytes().all(is_digit)
 }
 
 fn text_block(text: &str) -> Value {
@@ -168,14 +198,15 @@ mod tests {
     }
 
     #[test]
-    fn texts_and_images_stay_and_the_rest_is_described() {
+    fn texts_images_and_documents_stay_and_the_rest_is_described() {
         let content = of(&json!([
             {"type":"text","text":"hello"},
             {"type":"image","mimeType":"image/png","data":"aGk="},
             {"type":"image","mimeType":"image/tiff","data":"aGk="},
             {"type":"audio","mimeType":"audio/wav","data":"aGkhaGkh"},
             {"type":"resource","resource":{"uri":"file:///a","text":"inside"}},
-            {"type":"resource","resource":{"uri":"file:///b","blob":"aGkh","mimeType":"application/pdf"}},
+            {"type":"resource","resource":{"uri":"file:///b","blob":"aGkh","mimeType":"application/zip"}},
+            {"type":"resource","resource":{"uri":"file:///c","blob":"aGkh","mimeType":"application/pdf"}},
             {"type":"resource_link","uri":"https://x","name":"x"},
             {"type":"hologram"},
             7,
@@ -192,7 +223,7 @@ mod tests {
                 "[image that cannot be shown, of type image/tiff, of 3 bytes]",
                 "[audio that cannot be shown, of type audio/wav, of 6 bytes]",
                 "[Resource file:///a]\ninside",
-                "[resource that cannot be shown, at file:///b, of type application/pdf, of 3 bytes]",
+                "[resource that cannot be shown, at file:///b, of type application/zip, of 3 bytes]",
                 "[link to a resource, named x, at https://x]",
                 "[hologram that cannot be shown]",
                 "[nameless part that cannot be shown]",
@@ -202,12 +233,18 @@ mod tests {
             content.blocks[1],
             json!({"type":"image","source":{"type":"base64","media_type":"image/png","data":"aGk="}})
         );
+        assert_eq!(
+            content.blocks[6],
+            json!({"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"aGkh"}})
+        );
         assert!(!content.is_error);
     }
 
     #[test]
     fn an_error_holds_text_alone_as_the_api_wants_it() {
-        let result = json!({"isError":true,"content":[{"type":"image","mimeType":"image/png","data":"aGk="},{"type":"text","text":"no"}]});
+        let pdf = json!({"uri":"file:///c","blob":"aGkh","mimeType":"application/pdf"});
+        let result = json!({"isError":true,"content":[{"type":"image","mimeType":"image/png","data":"aGk="},
+            {"type":"resource","resource":pdf},{"type":"text","text":"no"}]});
         let content = Content::of(&result, Limits::default());
         assert!(content.is_error && content.blocks.iter().all(|block| block["type"] == "text"));
     }
@@ -236,6 +273,7 @@ mod tests {
             characters: 10,
             image_bytes: 8,
             images: 1,
+            document_bytes: 7,
             blocks: 4,
         };
         let image = json!({"type":"image","mimeType":"image/png","data":"aGk="});
@@ -258,6 +296,14 @@ mod tests {
         assert!(
             content.blocks[0]["text"].is_string(),
             "an image that is too large"
+        );
+        let pdf =
+            json!({"type":"resource","resource":{"uri":"u","blob":"aGkh","mimeType":"application/pdf"}});
+        let content = Content::of(&json!({"content":[pdf, pdf]}), limits);
+        assert_eq!(content.blocks[0]["type"], "document");
+        assert!(
+            content.blocks[1]["text"].is_string(),
+            "documents that are too large together"
         );
     }
 }

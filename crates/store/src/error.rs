@@ -88,6 +88,26 @@ impl OpenError {
 }
 
 impl Error {
+    /// Whether the same may succeed later: what failed is the disk or the database, and not what was asked of it.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::DiskFull | Self::Database { .. } | Self::Commit { .. })
+    }
+
+    /// The error once more, for somebody else who waits.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        match self {
+            Self::DiskFull => Self::DiskFull,
+            Self::Fenced { session, epoch } => Self::Fenced {
+                session: session.clone(),
+                epoch: *epoch,
+            },
+            other => Self::Commit {
+                reason: other.to_string(),
+            },
+        }
+    }
+
     /// For `map_err`: names the operation, and tells a full disk apart.
     pub(crate) fn at(operation: &'static str) -> impl Fn(sqlx::Error) -> Self {
         move |source| {

@@ -189,9 +189,9 @@ fn text_block() -> Schema {
 
 /// A content block of a message, or of a tool's result.
 fn block(of_result: bool) -> Schema {
-    let image = object([required("source", source(image_types()))]);
+    let image = object([required("source", source(image_types(of_result)))]);
     let document = object([
-        required("source", source(document_types())),
+        required("source", source(document_types(of_result))),
         optional("title", text(0..=1000).nullable()),
         optional("context", text(0..=MAX_TEXT).nullable()),
     ]);
@@ -207,27 +207,37 @@ fn block(of_result: bool) -> Schema {
     tagged("type", blocks)
 }
 
-fn image_types() -> Vec<Variant> {
+fn image_types(of_result: bool) -> Vec<Variant> {
     let types = choice(["image/jpeg", "image/png", "image/gif", "image/webp"]);
-    sources(types, Vec::new())
+    sources(types, of_result, Vec::new())
 }
 
-fn document_types() -> Vec<Variant> {
+fn document_types(of_result: bool) -> Vec<Variant> {
     let plain = object([
         required("media_type", choice(["text/plain"])),
         required("data", text(0..=MAX_TEXT)),
     ]);
-    sources(choice(["application/pdf"]), vec![variant("text", plain)])
+    sources(
+        choice(["application/pdf"]),
+        of_result,
+        vec![variant("text", plain)],
+    )
 }
 
-fn sources(types: Schema, more: Vec<Variant>) -> Vec<Variant> {
+/// A result goes to the agent as a tool's, which holds what it is made of and not where that is.
+fn sources(types: Schema, of_result: bool, more: Vec<Variant>) -> Vec<Variant> {
+    let url = if of_result {
+        unsupported()
+    } else {
+        object([required("url", text(1..=8192))])
+    };
     let fields: [Field; 2] = [
         required("media_type", types),
         required("data", text(1..=MAX_TEXT)),
     ];
     let mut all = vec![
         variant("base64", object(fields)),
-        variant("url", object([required("url", text(1..=8192))])),
+        variant("url", url),
         variant("file", unsupported()),
     ];
     all.extend(more);

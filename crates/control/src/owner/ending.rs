@@ -67,7 +67,7 @@ impl Owner {
         }
         if let Err(quit) = self.log_end(batch, how).await {
             if let Quit::Store(error) = &quit {
-                let _ = reply.send(Err(AccessError::Store(told(error))));
+                let _ = reply.send(Err(AccessError::Store(error.again())));
             }
             return Err(quit);
         }
@@ -134,6 +134,7 @@ impl Owner {
             terminated: how == End::Stop,
             ..Idle::default()
         };
+        let mut dropped = Vec::new();
         if was_working.is_some() {
             let sums = self.settle().await;
             if how == End::Archive {
@@ -141,6 +142,8 @@ impl Owner {
             } else if how != End::Stop {
                 let conclusion =
                     Conclusion::broken("hostler was ended while the agent was working: this turn was cut");
+                dropped = self.drop_what_waits(&conclusion);
+                let conclusion = conclusion.with_dropped(dropped.len());
                 idle.stop_reason = Some(conclusion.stop_reason);
                 idle.error = conclusion.error;
                 if let Some(error) = idle.error.clone() {
@@ -163,6 +166,7 @@ impl Owner {
         if archives || !batch.is_empty() {
             let append = store::Append {
                 archives,
+                processed: dropped,
                 ..self.append(&batch)
             };
             self.write(append, batch).await?;
@@ -189,16 +193,6 @@ impl Owner {
             failures.extend(place.tear_down(&self.parts).await);
         }
         failures
-    }
-}
-
-/// The error once more, for somebody else.
-fn told(error: &store::Error) -> store::Error {
-    match error {
-        store::Error::DiskFull => store::Error::DiskFull,
-        other => store::Error::Commit {
-            reason: other.to_string(),
-        },
     }
 }
 

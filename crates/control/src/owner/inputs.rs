@@ -26,6 +26,8 @@ struct Received {
     ids: Vec<EventId>,
     /// The message that begins a turn at once.
     first: Option<Order>,
+    /// There are messages that wait.
+    waits: bool,
     answers: Vec<(Question, Answer)>,
     answered: bool,
     interrupts: bool,
@@ -50,10 +52,16 @@ impl Owner {
             mut batch,
             ids,
             first,
+            waits,
             answers,
             answered,
             interrupts,
         } = received;
+        // Messages of a turn that has ended wait until there is another one.
+        let goes_on = waits && first.is_none() && self.turn.is_none();
+        if goes_on && !self.begins_when_there {
+            batch.body(Body::SessionStatusRunning);
+        }
         let beginning = match first {
             Some(order) => {
                 batch.body(Body::SessionStatusRunning);
@@ -88,21 +96,26 @@ impl Owner {
         if begins {
             return Ok(());
         }
+        if goes_on {
+            return self.begin_what_waits().await;
+        }
         if answered {
             self.answered().await?;
         }
         if interrupts {
             self.interrupted().await?;
         }
-        if self.turn.is_some() || self.queue.is_empty() {
-            return Ok(());
-        }
+        Ok(())
+    }
+
+    /// Begins the turn of the oldest message that waits, as the log says, once nothing is looked for any more.
+    pub(super) async fn begin_what_waits(&mut self) -> Result<(), Quit> {
         self.stand(true, Idle::default());
         if matches!(self.work, Work::Starting { .. }) {
-            self.begins_when_there = Some(false);
+            self.begins_when_there = true;
             return Ok(());
         }
-        self.next_turn(false).await
+        self.next_turn().await
     }
 
     /// Shows what is stored, sends what is answered, and begins the turn that is to begin.
@@ -157,6 +170,7 @@ impl Owner {
                     received.answered = true;
                     event.processed_at = now;
                 }
+                Body::UserMessage { .. } => received.waits = true,
                 _ => {}
             }
             if let Some(note) = &mut note {
@@ -240,13 +254,9 @@ pub(super) fn refuse<T>(
     reply: oneshot::Sender<Result<T, SendError>>,
     error: store::Error,
 ) -> Result<(), Quit> {
-    if let store::Error::Fenced { session, epoch } = &error {
-        let fenced = store::Error::Fenced {
-            session: session.clone(),
-            epoch: *epoch,
-        };
-        let _ = reply.send(Err(SendError::Access(error.into())));
-        return Err(Quit::Store(fenced));
+    if matches!(error, store::Error::Fenced { .. }) {
+        let _ = reply.send(Err(SendError::Access(error.again().into())));
+        return Err(Quit::Store(error));
     }
     let _ = reply.send(Err(SendError::Access(error.into())));
     Ok(())

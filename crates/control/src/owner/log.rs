@@ -1,6 +1,6 @@
 //! How an owner writes the log: stored, then shown. A full disk is waited for; another owner is not.
 
-use super::{Owner, Quit, Standing, Work};
+use super::{GaveUp, Owner, Quit, Standing, Work};
 use crate::Idle;
 use crate::events::Item;
 use crate::settings::Lifetime;
@@ -181,13 +181,16 @@ impl Owner {
     }
 
     /// Ends what is under way without a word in the log, which cannot be written. The next owner writes it.
-    pub(super) async fn give_up(mut self, error: store::Error) {
+    pub(super) async fn give_up(mut self, error: store::Error) -> Option<GaveUp> {
         let session = &self.record.row.id;
         tracing::error!(%session, %error, "the session's log cannot be written: its agent is stopped");
         // What is another owner's now is left to it.
         if !matches!(error, store::Error::Fenced { .. }) {
             crate::place::tell(&self.leave_place().await);
         }
+        let commands = self.commands;
+        let hosted = self.parts.settings.lifetime == Lifetime::Session;
+        (hosted && error.may_pass()).then_some(GaveUp { commands, error })
     }
 }
 

@@ -32,7 +32,7 @@ impl Owner {
         if between_turns && self.queue.is_empty() {
             self.rest().await?;
         } else if between_turns && self.left.is_some() {
-            self.begins_when_there = Some(true);
+            self.begins_when_there = true;
         } else if between_turns {
             self.goes_on = true;
         }

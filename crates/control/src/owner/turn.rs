@@ -48,8 +48,8 @@ pub(super) enum Needs {
 }
 
 impl Owner {
-    /// Begins the turn of the oldest message that waits.
-    pub(super) async fn next_turn(&mut self, is_running: bool) -> Result<(), Quit> {
+    /// Begins the turn of the oldest message that waits. The log says already that the session is running.
+    pub(super) async fn next_turn(&mut self) -> Result<(), Quit> {
         let Some(seq) = self.queue.pop_front() else {
             return Ok(());
         };
@@ -77,11 +77,7 @@ impl Owner {
             content,
             notes,
         };
-        let mut batch = Batch::default();
-        if !is_running {
-            batch.body(Body::SessionStatusRunning);
-        }
-        let mut beginning = self.beginning(batch, order);
+        let mut beginning = self.beginning(Batch::default(), order);
         beginning.append.processed = numbers;
         let appended = self.store_in_time(&beginning.append).await?;
         self.stand(true, Idle::default());
@@ -255,10 +251,10 @@ impl Owner {
                 self.did_not_start(reason).await?;
             }
         }
-        match self.begins_when_there.take() {
-            Some(is_running) if self.turn.is_none() => self.next_turn(is_running).await,
-            _ => Ok(()),
+        if std::mem::take(&mut self.begins_when_there) && self.turn.is_none() {
+            return self.next_turn().await;
         }
+        Ok(())
     }
 
     async fn runtime_is_there(&mut self, runtime: Runtime, found: Option<u64>) -> Result<(), Quit> {
@@ -277,7 +273,13 @@ impl Owner {
             asked: false,
             last_words: String::new(),
         }));
-        let Some(turn) = &mut self.turn else { return Ok(()) };
+        let renews = std::mem::take(&mut self.renews);
+        let Some(turn) = &mut self.turn else {
+            if renews {
+                self.renew_tools().await;
+            }
+            return Ok(());
+        };
         if turn.kept.rescheduled {
             turn.kept.rescheduled = false;
             let mut batch = Batch::default();
@@ -300,6 +302,8 @@ impl Owner {
         };
         let sums = self.settle().await;
         let conclusion = self.conclusion(ended, &turn, &sums).await;
+        let dropped = self.drop_what_waits(&conclusion);
+        let conclusion = conclusion.with_dropped(dropped.len());
         self.active += turn.ran();
         if let Some(error) = conclusion.error.clone() {
             batch.body(Body::SessionError { error });
@@ -318,6 +322,7 @@ impl Owner {
             });
         }
         let mut append = self.append(&batch);
+        append.processed = dropped;
         if !goes_on {
             append.sandbox = self.sandbox_moves(SandboxState::Idle);
         }
@@ -329,6 +334,9 @@ impl Owner {
             took_ms = turn.ran().as_millis() as u64,
             "a turn ended"
         );
+        if turn.kept.tools.is_some() {
+            self.renew_tools().await;
+        }
         if goes_on {
             self.goes_on = true;
             return Ok(());
@@ -344,6 +352,15 @@ impl Owner {
         };
         self.stand(false, idle);
         Ok(())
+    }
+
+    /// The numbers of what waits, if a turn that ends so leaves nothing that does.
+    pub(super) fn drop_what_waits(&mut self, conclusion: &Conclusion) -> Vec<u64> {
+        if conclusion.drops_what_waits() {
+            self.queue.drain(..).collect()
+        } else {
+            Vec::new()
+        }
     }
 
     /// What the session has used, told.

@@ -3,6 +3,7 @@
 use super::interrupt::Interrupt;
 use crate::asks::{Answer, Asks, Kind};
 use crate::start::Order;
+use crate::toolset::Toolset;
 use crate::translate::State;
 use domain::EventId;
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,8 @@ pub(crate) struct Kept {
     /// How often it was.
     pub(super) restarts: u32,
     pub(super) asks: Asks,
+    /// What it may use, where the session's tools are others by now.
+    pub(super) tools: Option<Toolset>,
     /// What the runtime's frames up to the last stored one came to.
     pub(super) frames: State,
 }
@@ -56,6 +59,7 @@ impl Default for Kept {
             rescheduled: false,
             restarts: 0,
             asks: Asks::default(),
+            tools: None,
             frames: State::default(),
         }
     }

@@ -1,4 +1,5 @@
-//! Changes of a session's own settings: stored and told, then applied to what runs.
+//! Changes of a session's own settings: stored and told, then applied to what runs. A turn keeps the tools that it began
+//! with: calls that wait were judged by them.
 
 use super::log::Batch;
 use super::{Owner, Quit, Work};
@@ -7,6 +8,7 @@ use crate::update::{Budgeting, Refused, Update};
 use crate::{SendError, place};
 use std::sync::Arc;
 use tokio::sync::oneshot;
+use wire::Body;
 
 impl Owner {
     pub(super) async fn update(
@@ -29,12 +31,8 @@ impl Owner {
             let _ = reply.send(Ok(()));
             return Ok(());
         };
-        if changed.tools.is_some() && self.turn.is_some() {
-            let refused = Refused {
-                code: Some("session_running"),
-                message: "the agent is at work: its tools can change when its turn has ended".to_owned(),
-                conflict: true,
-            };
+        if changed.tools.is_some() && self.standing.borrow().busy {
+            let refused = Refused::running(&self.record.row.id, "given other tools");
             let _ = reply.send(Err(SendError::Refused(refused)));
             return Ok(());
         }
@@ -45,7 +43,10 @@ impl Owner {
             Budgeting::Unlimited => settings.max_cost = None,
         }
         if let Some(tools) = &changed.tools {
-            settings.tools = Some(tools.clone());
+            let before = settings.tools.replace(tools.clone());
+            if let Some(turn) = self.turn.as_mut().filter(|turn| turn.kept.tools.is_none()) {
+                turn.kept.tools = before;
+            }
         }
         let mut row = self.record.row.clone();
         row.title = changed.title;
@@ -55,6 +56,14 @@ impl Owner {
         }
         let mut batch = Batch::default();
         batch.body(told);
+        // A turn that reached the budget has left what waits.
+        let goes_on = changed.budget != Budgeting::Same
+            && self.turn.is_none()
+            && !self.queue.is_empty()
+            && !self.begins_when_there;
+        if goes_on {
+            batch.body(Body::SessionStatusRunning);
+        }
         let mut append = store::Append {
             lines: None,
             ..self.append(&batch)
@@ -77,15 +86,29 @@ impl Owner {
             place.set_budget(self.record.settings.max_cost);
         }
         let _ = reply.send(Ok(()));
-        if let Some(tools) = changed.tools {
-            self.tools = Some(Arc::new(tools));
-            // The next message starts a runtime that knows of them.
-            if let Work::Running(running) = std::mem::replace(&mut self.work, Work::Nothing)
-                && !running.runtime.remove().await
-            {
-                place::tell(&self.leave_place().await);
-            }
+        if changed.tools.is_some() && self.turn.is_none() {
+            self.renew_tools().await;
+        }
+        if goes_on {
+            return self.begin_what_waits().await;
         }
         Ok(())
+    }
+
+    /// The next message starts a runtime that has the session's present tools.
+    pub(super) async fn renew_tools(&mut self) {
+        self.tools = self.record.settings.tools.clone().map(Arc::new);
+        match std::mem::replace(&mut self.work, Work::Nothing) {
+            Work::Running(running) => {
+                if !running.runtime.remove().await {
+                    place::tell(&self.leave_place().await);
+                }
+            }
+            starting @ Work::Starting { .. } => {
+                self.work = starting;
+                self.renews = true;
+            }
+            Work::Nothing => {}
+        }
     }
 }

@@ -46,6 +46,11 @@ fn tool_result(id: &str, content: Value) -> Value {
         {"type":"tool_result","tool_use_id":id,"content":content,"is_error":true}]}})
 }
 
+fn api_retry() -> Value {
+    json!({"type":"system","subtype":"api_retry","attempt":1,"max_retries":9,"retry_delay_ms":1,"error_status":null,
+        "error":"server_error"})
+}
+
 /// Short forms of what the frames mean, one after another.
 fn meanings(frames: impl IntoIterator<Item = Value>) -> Vec<Meaning> {
     let mut translator = Translator::default();
@@ -149,16 +154,77 @@ fn each_frame_becomes_the_events_of_the_api() {
             "retry",
             vec![
                 start(),
-                system(
-                    "api_retry",
-                    json!({"attempt":1,"max_retries":9,"retry_delay_ms":1,
-            "error_status":null,"error":"x"}),
-                ),
+                api_retry(),
+                api_retry(),
+                system("status", json!({"status":"requesting"})),
             ],
             vec![
                 "span.model_request_start",
                 "span.model_request_end",
                 "session.error",
+                "session.status_rescheduled",
+                "session.error",
+                "session.status_running",
+                "span.model_request_start",
+            ],
+        ),
+        (
+            "retry of what a tool asks",
+            vec![api_retry()],
+            vec!["session.error"],
+        ),
+        (
+            "retry of a summary",
+            vec![
+                system("status", json!({"status":"compacting"})),
+                api_retry(),
+                system("status", json!({"status":null,"compact_result":"success"})),
+            ],
+            vec![
+                "session.error",
+                "session.status_rescheduled",
+                "session.status_running",
+            ],
+        ),
+        (
+            "a request that is refused",
+            vec![
+                system("status", json!({"status":"requesting"})),
+                json!({"type":"result","subtype":"success","is_error":true}),
+            ],
+            vec!["span.model_request_start", "span.model_request_end", "ended"],
+        ),
+        (
+            "a request that is answered",
+            vec![
+                system("status", json!({"status":"requesting"})),
+                start(),
+                block_start("text"),
+                text("hi"),
+                event_frame(json!({"type":"message_stop"})),
+            ],
+            vec![
+                "span.model_request_start",
+                "start agent.message",
+                "agent.message",
+                "span.model_request_end",
+            ],
+        ),
+        (
+            "a turn that ends while it waits",
+            vec![
+                start(),
+                api_retry(),
+                json!({"type":"result","subtype":"success","is_error":true}),
+                start(),
+            ],
+            vec![
+                "span.model_request_start",
+                "span.model_request_end",
+                "session.error",
+                "session.status_rescheduled",
+                "ended",
+                "span.model_request_start",
             ],
         ),
         (
@@ -366,11 +432,6 @@ fn results_keep_what_they_hold() {
     }
 }
 
-fn api_retry() -> Value {
-    json!({"type":"system","subtype":"api_retry","attempt":1,"max_retries":9,"retry_delay_ms":1,"error_status":null,
-        "error":"server_error"})
-}
-
 #[test]
 fn calls_of_a_reply_that_was_cut_off_are_not_made() {
     let mut translator = asking();
@@ -382,7 +443,12 @@ fn calls_of_a_reply_that_was_cut_off_are_not_made() {
     let retry = told(api_retry());
     assert_eq!(
         kinds(&retry),
-        ["agent.tool_result", "span.model_request_end", "session.error"]
+        [
+            "agent.tool_result",
+            "span.model_request_end",
+            "session.error",
+            "session.status_rescheduled"
+        ]
     );
     let resolved = retry.iter().filter_map(|meaning| match meaning {
         Meaning::Resolved(id) => Some(id.clone()),

@@ -3,7 +3,7 @@
 //! The disk is a small tmpfs in a mount namespace of a child process.
 
 use crate::runtime::Gate;
-use crate::stage::{Stage, message, settings, within};
+use crate::stage::{Stage, hosted, message, settings, until, within};
 use control::{AccessError, SendError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -105,7 +105,38 @@ async fn child_fills_its_disk() {
         ["error(unknown_error)", "usage", "idle(retries_exhausted)"]
     );
     assert!(told.contains(&"agent(again)".to_owned()));
+    drop(stage);
+    goes_on_by_itself(&ballast).await;
     eprintln!("THE CHILD PASSED");
+}
+
+/// Where sessions outlive their hosts, a turn goes on when there is room, with no word from anybody.
+async fn goes_on_by_itself(ballast: &Path) {
+    let mut short = hosted();
+    short.deadlines.store = Duration::from_millis(300);
+    let gate = Gate::default();
+    let stage = Stage::with(gate.script(), gate, short).await;
+    let id = stage.session().await;
+    let big = "x".repeat(500 << 10);
+    stage.send(&id, &format!("say:x start:open wait say:{big}")).await;
+    stage.logged(&id, "agent.tool_use").await;
+    fill(ballast);
+    stage.gate.open.notify_one();
+    until("the agent is stopped", || stage.machine.alive() == 0).await;
+    let refused = stage.control.send(&id, vec![message(&big)]).await;
+    assert!(
+        matches!(
+            refused,
+            Err(SendError::Access(AccessError::Store(store::Error::DiskFull)))
+        ),
+        "{refused:?}"
+    );
+    std::fs::remove_file(ballast).unwrap();
+    let idle = stage.idle(&id).await;
+    let told = stage.told(&id).await;
+    assert_eq!(idle.stop_reason, Some(wire::StopReason::EndTurn), "{told:?}");
+    assert!(told.contains(&"status_rescheduled".to_owned()), "{told:?}");
+    assert_eq!(stage.machine.specs().len(), 2);
 }
 
 #[test]

@@ -53,6 +53,27 @@ async fn what_a_broken_runtime_left_open_is_ended_in_the_log() {
 }
 
 #[tokio::test]
+async fn what_waits_is_dropped_with_a_turn_that_fails() {
+    let stage = Stage::new().await;
+    let id = stage.session().await;
+    stage.send(&id, "say:one wait exit:1").await;
+    stage.gate.reached.notified().await;
+    stage.send(&id, "say:two").await;
+    stage.gate.open.notify_one();
+    let error = stage.idle(&id).await.error.unwrap();
+    assert_eq!(error.retry_status, wire::RetryStatus::Exhausted);
+    assert!(error.message.contains("dropped"), "{}", error.message);
+    assert!(stage.store.queued_events(&id).await.unwrap().is_empty());
+    stage.turn(&id, "say:three").await;
+    let told = stage.told(&id).await;
+    assert!(told.contains(&"agent(three)".to_owned()) && !told.contains(&"agent(two)".to_owned()));
+    let guest = stage.machine.guest();
+    let transcript = guest.file(guest.spawned()[1].argv.last().unwrap()).unwrap();
+    let transcript = String::from_utf8(transcript.to_vec()).unwrap();
+    assert!(transcript.contains("say:one") && !transcript.contains("say:two"));
+}
+
+#[tokio::test]
 async fn the_next_runtime_goes_on_with_the_conversation() {
     let stage = Stage::new().await;
     let id = stage.session().await;

@@ -4,6 +4,7 @@ use crate::stage::{Stage, until, within};
 use control::{AccessError, AdminKey, Hosted, HostedError, Refused, Resources, SendError};
 use domain::{SessionId, SessionStatus, WorkspaceId};
 use serde_json::{Value, json};
+use wire::StopReason;
 use wire::sessions::Session;
 
 struct Service {
@@ -24,8 +25,11 @@ impl Service {
     }
 
     async fn session(&self, more: Value) -> SessionId {
-        let agent = json!({"name": "a", "model": "claude-haiku-4-5",
-            "tools": [{"type": "agent_toolset_20260401"}]});
+        self.session_with(&toolset("always_allow"), more).await
+    }
+
+    async fn session_with(&self, tools: &Value, more: Value) -> SessionId {
+        let agent = json!({"name": "a", "model": "claude-haiku-4-5", "tools": tools});
         let agent = serde_json::from_value(agent).unwrap();
         let agents = self.resources.agents();
         let agent = agents.create(&self.workspace, agent).await.unwrap();
@@ -58,6 +62,12 @@ impl Service {
     async fn delete(&self, id: &SessionId) -> Result<(), HostedError> {
         self.hosted.delete(&self.workspace, id).await.map(drop)
     }
+}
+
+/// A toolset whose commands are permitted so.
+fn toolset(policy: &str) -> Value {
+    json!([{"type": "agent_toolset_20260401",
+        "configs": [{"name": "bash", "permission_policy": {"type": policy}}]}])
 }
 
 fn code<T: std::fmt::Debug>(answer: Result<T, HostedError>) -> &'static str {
@@ -172,4 +182,91 @@ async fn what_comes_while_a_session_is_deleted_finds_none() {
     assert_eq!((code(again), code(sent)), ("not_found", "not_found"));
     let gone = within(stage.control.session(&id)).await;
     assert!(matches!(gone, Err(AccessError::NoSession { .. })));
+}
+
+#[tokio::test]
+async fn what_waits_at_a_reached_budget_goes_on_with_a_higher_one_and_with_nothing_else() {
+    for raised in [
+        json!({"type": "limit", "max_list_cost": {"amount": "200", "currency": "USD"}}),
+        Value::Null,
+    ] {
+        let stage = Stage::hosted().await;
+        let service = Service::new(&stage).await;
+        let budget = json!({"type": "limit", "max_list_cost": {"amount": "100", "currency": "USD"}});
+        let id = service.session(json!({"budget": budget})).await;
+        service.send(&id, "wait budget").await.unwrap();
+        stage.gate.reached.notified().await;
+        service.send(&id, "say:two").await.unwrap();
+        stage.gate.open.notify_one();
+        let idle = stage.idle(&id).await;
+        assert_eq!(idle.stop_reason, Some(StopReason::BudgetReached));
+        let interrupt = json!([{"type": "user.interrupt"}]);
+        service.send_all(&id, interrupt).await.unwrap();
+        assert_eq!(stage.idle(&id).await, idle);
+        let waits = stage.store.queued_events(&id).await.unwrap();
+        assert_eq!((waits.len(), stage.gate.messages().len()), (1, 1));
+
+        let update = serde_json::from_value(json!({"budget": raised})).unwrap();
+        let session = service.hosted.update(&service.workspace, &id, update).await;
+        session.unwrap();
+        stage.idle(&id).await;
+        let told = stage.told(&id).await;
+        let from = told.iter().position(|word| word == "updated").unwrap();
+        assert_eq!(told[from + 1], "status_running");
+        assert!(told.contains(&"agent(two)".to_owned()), "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_turn_that_waits_keeps_its_tools_and_the_next_one_has_those_of_the_update() {
+    let stage = Stage::hosted().await;
+    let service = Service::new(&stage).await;
+    let id = service.session_with(&toolset("always_ask"), json!({})).await;
+    service.send(&id, "approve:rm").await.unwrap();
+    let asked = stage.asked(&id).await;
+    let update = json!({"agent": {"tools": toolset("always_allow")}});
+    let update = serde_json::from_value(update).unwrap();
+    let updated = service.hosted.update(&service.workspace, &id, update).await;
+    let policy = serde_json::to_value(updated.unwrap().agent.tools).unwrap();
+    assert!(policy.to_string().contains("always_allow"), "{policy}");
+    assert_eq!(stage.asked(&id).await, asked, "the turn still waits");
+
+    // Also in another runtime.
+    drop(service);
+    stage.machine.power_cut();
+    let stage = stage.host_killed().await;
+    let service = Service::new(&stage).await;
+    let deny = json!([{"type": "user.tool_confirmation", "tool_use_id": asked[0], "result": "deny"}]);
+    service.send_all(&id, deny).await.unwrap();
+    stage.idle(&id).await;
+    assert!(stage.gate.ran.lock().unwrap().is_empty());
+    service.send(&id, "say:next").await.unwrap();
+    stage.idle(&id).await;
+    let spawned = stage.machine.guest().spawned();
+    let asks = |spawn: &guest_protocol::Spawn| spawn.argv.contains(&"--permission-prompt-tool".to_owned());
+    assert_eq!(spawned.iter().map(asks).collect::<Vec<_>>(), [true, false]);
+}
+
+#[tokio::test]
+async fn tools_that_change_while_a_host_looks_for_the_runtime_are_those_of_the_next_turn() {
+    let stage = Stage::hosted().await;
+    let service = Service::new(&stage).await;
+    let id = service.session_with(&toolset("always_ask"), json!({})).await;
+    service.send(&id, "say:one").await.unwrap();
+    stage.idle(&id).await;
+    drop(service);
+    stage.machine.hold_attach(true);
+    let stage = stage.host_killed().await;
+    let service = Service::new(&stage).await;
+    let update = json!({"agent": {"tools": toolset("always_allow")}});
+    let update = serde_json::from_value(update).unwrap();
+    service
+        .hosted
+        .update(&service.workspace, &id, update)
+        .await
+        .unwrap();
+    stage.machine.hold_attach(false);
+    service.send(&id, "say:two").await.unwrap();
+    stage.idle(&id).await;
+    assert_eq!(stage.machine.guest().spawned().len(), 2);
 }

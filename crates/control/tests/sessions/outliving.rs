@@ -345,6 +345,24 @@ async fn a_host_that_dies_between_two_turns_loses_neither() {
 }
 
 #[tokio::test]
+async fn a_message_that_came_while_a_host_looked_for_the_sandbox_is_not_forgotten_by_the_next() {
+    let stage = Stage::hosted().await;
+    let id = stage.session().await;
+    stage.turn(&id, "say:one").await;
+    stage.machine.hold_attach(true);
+    let stage = stage.host_killed().await;
+    stage.send(&id, "say:two").await;
+    let row = stage.store.session(&id).await.unwrap();
+    assert_eq!(row.status, domain::SessionStatus::Running);
+    let stage = stage.host_killed().await;
+    stage.machine.hold_attach(false);
+    stage.idle(&id).await;
+    let told = stage.told(&id).await;
+    assert_eq!(count(&told, "agent(two)"), 1, "{told:?}");
+    assert_eq!(count(&told, "status_running"), 2, "{told:?}");
+}
+
+#[tokio::test]
 async fn a_session_that_has_nothing_to_do_rests_under_the_next_host() {
     let stage = Stage::hosted().await;
     let id = stage.session().await;

@@ -87,14 +87,20 @@ async fn the_conversation_goes_on_in_a_new_sandbox_and_the_agent_is_told_what_it
 }
 
 #[tokio::test]
-async fn messages_that_waited_are_kept_and_delivered_first() {
+async fn messages_that_waited_are_dropped_with_the_turn_that_was_cut_and_that_is_told() {
     let stage = Stage::new().await;
     let id = stage.session().await;
     stage.send(&id, "wait").await;
     stage.gate.reached.notified().await;
     stage.send(&id, "say:waited").await;
     let stage = stage.killed_and_started_again().await;
-    assert_eq!(stage.store.queued_events(&id).await.unwrap().len(), 1);
+    assert!(stage.store.queued_events(&id).await.unwrap().is_empty());
+    let error = stage.idle(&id).await.error.unwrap();
+    assert!(
+        error.message.contains("What waited was dropped"),
+        "{}",
+        error.message
+    );
     assert_eq!(
         stage.machine.specs().len(),
         1,
@@ -103,7 +109,7 @@ async fn messages_that_waited_are_kept_and_delivered_first() {
     stage.turn(&id, "say:new").await;
     let told = stage.told(&id).await;
     let said: Vec<&String> = told.iter().filter(|word| word.starts_with("agent")).collect();
-    assert_eq!(said, ["agent(waited)", "agent(new)"]);
+    assert_eq!(said, ["agent(new)"]);
 }
 
 #[tokio::test]

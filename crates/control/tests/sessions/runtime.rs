@@ -171,8 +171,12 @@ impl Agent {
                 "hang" => return self.hang(lines, false).await,
                 "deaf" => return self.hang(lines, true).await,
                 "max_turns" => return self.fails("error_max_turns", "Reached maximum number of turns (2)"),
+                "budget" => return self.fails("error_max_budget_usd", "Reached maximum budget ($1)"),
                 "refuse" => return self.ends(&json!({"stop_reason":"refusal"})),
                 "overloaded" => return self.overloaded(),
+                "requesting" => self.frame(&json!({"type":"system","subtype":"status","status":"requesting",
+                    "session_id":"s","uuid":"u"})),
+                "retry" => self.retry(),
                 "cut" => self.cut(rest),
                 "compact" => self.frame(
                     &json!({"type":"system","subtype":"compact_boundary","session_id":"s",
@@ -369,6 +373,10 @@ impl Agent {
         self.tool(command, false);
         let id = next_id();
         self.assistant(&json!({"type":"tool_use","id":id,"name":"weather","input":{}}));
+        self.retry();
+    }
+
+    fn retry(&self) {
         self.frame(
             &json!({"type":"system","subtype":"api_retry","session_id":"s","uuid":"u","attempt":1,
             "max_retries":10,"retry_delay_ms":5,"error_status":null,"error":"server_error"}),

@@ -199,6 +199,50 @@ async fn results_say_why_the_session_stopped() {
 }
 
 #[tokio::test]
+async fn a_model_request_is_told_when_it_is_made_and_each_time_that_it_is_made_again() {
+    let stage = Stage::new().await;
+    let id = stage.session().await;
+    stage.turn(&id, "say:before").await;
+    let before = stage.log(&id).await.len();
+    stage
+        .send(&id, "requesting wait retry wait requesting say:x")
+        .await;
+    let status = async || stage.store.session(&id).await.unwrap().status;
+    stage.gate.reached.notified().await;
+    stage.logged(&id, "span.model_request_start").await;
+    stage.gate.open.notify_one();
+    stage.gate.reached.notified().await;
+    stage.logged(&id, "session.status_rescheduled").await;
+    assert_eq!(status().await, domain::SessionStatus::Rescheduling);
+    stage.gate.open.notify_one();
+    assert_eq!(stage.idle(&id).await.error, None);
+    let expected = [
+        "status_running",
+        "model_request_start",
+        "model_request_end",
+        "error(model_request_failed_error)",
+        "status_rescheduled",
+        "status_running",
+        "model_request_start",
+        "agent(x)",
+        "model_request_end",
+        "usage",
+        "idle(end_turn)",
+    ];
+    assert_eq!(stage.told(&id).await[before + 1..], expected);
+
+    // The last word of the last turn is its own, also where it was made to wait after it.
+    stage
+        .turn(&id, "say:last requesting retry requesting overloaded")
+        .await;
+    let summary = stage.control.summary(&id).await.unwrap();
+    assert_eq!(summary.result_text.as_deref(), Some("last"));
+    stage.turn(&id, "requesting retry requesting overloaded").await;
+    let summary = stage.control.summary(&id).await.unwrap();
+    assert_eq!(summary.result_text, None);
+}
+
+#[tokio::test]
 async fn an_api_error_that_is_tried_again_is_told_and_does_not_end_the_turn_by_itself() {
     let stage = Stage::new().await;
     let id = stage.session().await;
