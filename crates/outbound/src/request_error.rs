@@ -66,7 +66,7 @@ impl RequestError {
                 } => Self::Proxy { proxy, reason },
             };
         }
-        let incomplete = find::<hyper::Error>(&error).is_some_and(hyper::Error::is_incomplete_message);
+        let incomplete = was_cut(&error);
         let reset = find::<io::Error>(&error).is_some_and(|error| {
             matches!(
                 error.kind(),
@@ -113,4 +113,18 @@ impl RequestError {
             | Self::Protocol { .. } => false,
         }
     }
+}
+
+/// Whether the connection ended before an answer. A request that was still waiting for its turn on it is told as
+/// cancelled, and only within that why.
+fn was_cut(error: &HyperError) -> bool {
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(current) = next {
+        let of_hyper = current.downcast_ref::<hyper::Error>();
+        if of_hyper.is_some_and(|error| error.is_incomplete_message() || error.is_canceled()) {
+            return true;
+        }
+        next = current.source();
+    }
+    false
 }

@@ -55,6 +55,14 @@ async fn server(answer: &'static [u8], close: bool) -> (String, Arc<AtomicUsize>
     (url, connections)
 }
 
+/// Ends each connection as it begins.
+async fn server_that_is_gone_at_once() -> (String, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+    (url, serving)
+}
+
 async fn serve(mut stream: TcpStream, answer: &'static [u8], close: bool) {
     let mut seen = Vec::new();
     let mut buffer = [0_u8; 4096];
@@ -112,6 +120,16 @@ async fn what_went_wrong_is_told_apart() {
         matches!(&error, RequestError::Closed { .. }) && !error.nothing_was_sent(),
         "{error:?}"
     );
+
+    // Whether the request had begun or not.
+    let (gone_at_once, _) = server_that_is_gone_at_once().await;
+    for _ in 0..100 {
+        let error = get(&client, &gone_at_once).await.unwrap_err();
+        assert!(
+            matches!(&error, RequestError::Closed { .. }) && error.may_pass(),
+            "{error:?}"
+        );
+    }
 
     let (garbage, _) = server(b"220 mail.example ESMTP\r\n", true).await;
     let error = get(&client, &garbage).await.unwrap_err();
