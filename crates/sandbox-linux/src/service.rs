@@ -28,6 +28,9 @@ use tokio::sync::watch;
 const PATIENCE: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// For a jailer that was started to listen, before it is looked whether anybody watches over it: a watcher that has just
+/// been killed is taken for one that lives until it is quite gone.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Whoever watches over the jailer starts it again sooner.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -67,10 +70,15 @@ impl ServiceJailer {
             place.start(None)?;
         }
         let deadline = Instant::now() + PATIENCE;
+        let mut looked = Instant::now();
         let (conversation, welcome, ids) = loop {
             match first_words(&place, &hello) {
                 // It is being started, or started again.
                 Err(error) if is_coming(&error) && Instant::now() < deadline => {
+                    if looked.elapsed() > AGAIN && place.is_ours() {
+                        place.start(None)?;
+                        looked = Instant::now();
+                    }
                     std::thread::sleep(FIRST_PAUSE);
                 }
                 heard => break heard?,
@@ -323,7 +331,7 @@ impl Place {
 
     /// The same, while a jailer that was just started comes to it.
     fn connect_soon(&self) -> io::Result<std::os::fd::OwnedFd> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + AGAIN;
         loop {
             match self.connect() {
                 Err(error) if is_nobody(&error) && Instant::now() < deadline => {
@@ -370,10 +378,14 @@ impl Place {
     /// Sees to it that somebody watches over the jailer, and waits until it listens. One that is there is let be, also one
     /// that lost who watched over it.
     pub(crate) fn start_watched(&self, user: User) -> Result<(), StartError> {
-        self.start(Some(user))?;
-        self.connect_soon()
-            .map(drop)
-            .map_err(|error| socket(error).into())
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.start(Some(user))?;
+            match self.connect_soon() {
+                Err(error) if is_nobody(&error) && Instant::now() < deadline => {}
+                connected => return connected.map(drop).map_err(|error| socket(error).into()),
+            }
+        }
     }
 }
 

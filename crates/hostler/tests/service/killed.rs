@@ -86,6 +86,27 @@ async fn server_and_jailer_may_both_be_gone() {
 }
 
 #[tokio::test]
+async fn a_watcher_that_is_not_quite_gone_keeps_nobody_from_starting_a_jailer() {
+    let place = Place::new();
+    let (backend, _) = place.connect().await;
+    backend.stop();
+    until("all are gone", || {
+        place.jailer().is_none() && place.watchers().is_empty()
+    })
+    .await;
+    // As a killed process does until it is torn down.
+    let disks = std::fs::File::open(place.path().join("disks")).unwrap();
+    disks.lock().unwrap();
+    let dying = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        drop(disks);
+    });
+    let (backend, _) = place.connect().await;
+    dying.join().unwrap();
+    place.create(&backend).await.proven().await;
+}
+
+#[tokio::test]
 async fn a_sandbox_that_died_with_its_jailer_is_gone_and_its_files_are_not() {
     let place = Place::new();
     let (backend, _) = place.connect().await;
