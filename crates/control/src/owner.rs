@@ -20,6 +20,7 @@ mod log;
 mod pause;
 mod records;
 mod recovery;
+mod trace;
 mod turn;
 mod under_way;
 mod updates;
@@ -45,6 +46,8 @@ use std::time::Duration;
 use store::LoggedEvent;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
+use trace::Trace;
+use tracing::Instrument as _;
 pub(crate) use under_way::Kept;
 use under_way::Turn;
 
@@ -56,6 +59,8 @@ pub(crate) enum Command {
     Send {
         inputs: Vec<Input>,
         reply: oneshot::Sender<Result<Vec<LoggedEvent>, SendError>>,
+        /// Where in which trace it was asked.
+        request: Option<traces::Context>,
     },
     Update {
         update: Box<Update>,
@@ -128,6 +133,7 @@ pub(crate) struct Owner {
     tools: Option<Arc<Toolset>>,
     /// A sandbox that an owner before this one had.
     left: Option<Address>,
+    trace: Trace,
 }
 
 /// What is under way at the session's place.
@@ -184,6 +190,7 @@ pub(crate) struct Begin {
 impl Owner {
     pub(crate) fn new(begin: Begin, commands: mpsc::Receiver<Command>) -> Self {
         Self {
+            trace: Trace::new(&begin.parts.traces, &begin.record),
             parts: begin.parts,
             tools: begin.record.settings.tools.clone().map(Arc::new),
             record: begin.record,
@@ -208,7 +215,11 @@ impl Owner {
 
     /// Until the session ends, or everybody who could ask for something is gone.
     pub(crate) async fn run(mut self) {
-        let taken = match self.take_over().await {
+        if let Some(turn) = &mut self.turn {
+            turn.kept.trace = self.trace.resume(&turn.kept.message, turn.kept.trace.as_deref());
+        }
+        let lines = self.trace.lines();
+        let taken = match self.take_over().instrument(lines).await {
             Ok(()) if std::mem::take(&mut self.goes_on) => self.next_turn(true).await,
             other => other,
         };
@@ -217,14 +228,11 @@ impl Owner {
         }
         let quit = loop {
             let woken = self.wait().await;
-            let done = match woken {
-                Woken::Command(None) => return,
-                Woken::Command(Some(command)) => self.command(command).await,
-                Woken::Started(started) => self.started(*started).await,
-                Woken::Reports(reports) => self.reports(reports).await,
-                Woken::Deadline => self.deadline().await,
-            };
-            let done = match done {
+            if matches!(woken, Woken::Command(None)) {
+                return;
+            }
+            let lines = self.trace.lines();
+            let done = match self.woken(woken).instrument(lines).await {
                 Ok(()) if std::mem::take(&mut self.goes_on) => self.next_turn(true).await,
                 other => other,
             };
@@ -233,6 +241,16 @@ impl Owner {
             }
         };
         self.quit(quit).await;
+    }
+
+    async fn woken(&mut self, woken: Woken) -> Result<(), Quit> {
+        match woken {
+            Woken::Command(None) => Err(Quit::Done),
+            Woken::Command(Some(command)) => self.command(command).await,
+            Woken::Started(started) => self.started(*started).await,
+            Woken::Reports(reports) => self.reports(reports).await,
+            Woken::Deadline => self.deadline().await,
+        }
     }
 
     async fn quit(self, quit: Quit) {
@@ -296,7 +314,14 @@ impl Owner {
 
     async fn command(&mut self, command: Command) -> Result<(), Quit> {
         match command {
-            Command::Send { inputs, reply } => self.receive(inputs, reply).await,
+            Command::Send {
+                inputs,
+                reply,
+                request,
+            } => {
+                self.trace.came_with(request);
+                self.receive(inputs, reply).await
+            }
             Command::Update { update, reply } => self.update(*update, reply).await,
             Command::End { how, reply } => self.end(how, reply).await,
         }

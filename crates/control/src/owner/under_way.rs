@@ -40,6 +40,9 @@ pub(crate) struct Kept {
     pub(super) rescheduled: bool,
     /// How often it was.
     pub(super) restarts: u32,
+    /// Where in which trace it is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) trace: Option<String>,
     pub(super) asks: Asks,
     /// What the runtime's frames up to the last stored one came to.
     pub(super) frames: State,
@@ -55,6 +58,7 @@ impl Default for Kept {
             interrupted: false,
             rescheduled: false,
             restarts: 0,
+            trace: None,
             asks: Asks::default(),
             frames: State::default(),
         }
