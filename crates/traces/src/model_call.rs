@@ -4,6 +4,7 @@ use crate::names;
 use crate::session::{Session, SessionTrace};
 use crate::span::{New, Span, ago, short};
 use domain::Usage;
+use http::uri::Authority;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::SpanKind;
 use std::sync::Arc;
@@ -33,21 +34,25 @@ pub struct ModelCallEnd<'a> {
 }
 
 impl SessionTrace {
-    /// A call that came so long ago, of the turn that is under way.
+    /// A call that came so long ago, of the turn that is under way; `server` is a host, with its port where it names one.
     pub fn model_call(&self, model: &str, stream: bool, server: &str, took: Duration) -> ModelCall {
         let Some(session) = &self.0 else {
             return ModelCall(None);
         };
         let turn = session.turn().as_ref().map(|turn| turn.context.clone());
         let model = short(model);
-        let attributes = vec![
+        let mut attributes = vec![
             KeyValue::new(names::OPERATION, "chat"),
             KeyValue::new(names::PROVIDER, "anthropic"),
             KeyValue::new(names::CONVERSATION, session.about.session.clone()),
             KeyValue::new(names::REQUEST_MODEL, model.clone()),
             KeyValue::new(names::REQUEST_STREAM, stream),
-            KeyValue::new(names::SERVER, server.to_owned()),
         ];
+        if let Ok(server) = server.parse::<Authority>() {
+            attributes.push(KeyValue::new(names::SERVER, server.host().to_owned()));
+            let port = server.port_u16().map(i64::from);
+            attributes.extend(port.map(|port| KeyValue::new(names::SERVER_PORT, port)));
+        }
         let span = Span::begin(
             &session.started,
             New {

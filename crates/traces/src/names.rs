@@ -24,6 +24,7 @@ pub(crate) const METHOD: &str = "http.request.method";
 pub(crate) const RESEND_COUNT: &str = "http.request.resend_count";
 pub(crate) const ROUTE: &str = "http.route";
 pub(crate) const SERVER: &str = "server.address";
+pub(crate) const SERVER_PORT: &str = "server.port";
 pub(crate) const STATUS: &str = "http.response.status_code";
 
 pub(crate) const REQUEST: &str = "hostler.request.id";
