@@ -1,7 +1,7 @@
 //! From spans that ended to batches at the collector: a bounded queue and one task.
 //!
-//! Whoever ends a span waits for nothing: where the queue is full the span is lost. What is lost is counted, and told once in
-//! a while.
+//! Whoever ends a span waits for nothing: where the queue is full the span is lost. What is lost is counted, and told
+//! once in a while.
 
 use crate::collector::Collector;
 use crate::settings::Batches;

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Whoever does something holds a handle and says when it begins and how it ends; a handle that is off is nothing, and
-//! costs a look at it. No span has a text that a user, a model or a tool wrote: what there is of them is ids, names, numbers
-//! and kinds. A collector that is slow or gone costs spans, which are counted, and never anybody's time.
+//! costs a look at it. No span has a text that a user, a model or a tool wrote: what there is of them is ids, names,
+//! numbers and kinds. A collector that is slow or gone costs spans, which are counted, and never anybody's time.
 
 mod batches;
 mod collector;

@@ -34,7 +34,8 @@ pub struct ModelCallEnd<'a> {
 }
 
 impl SessionTrace {
-    /// A call that came so long ago, of the turn that is under way; `server` is a host, with its port where it names one.
+    /// A call that came so long ago, of the turn that is under way. `server` is a host, and its port where it has
+    /// another than usual.
     pub fn model_call(&self, model: &str, stream: bool, server: &str, took: Duration) -> ModelCall {
         let Some(session) = &self.0 else {
             return ModelCall(None);

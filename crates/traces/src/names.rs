@@ -1,5 +1,5 @@
-//! The names of what spans tell: those of OpenTelemetry's semantic conventions (GenAI 1.41, HTTP), and ours where they have
-//! none.
+//! The names of what spans tell: those of OpenTelemetry's semantic conventions (GenAI 1.41, HTTP), and ours where they
+//! have none.
 
 pub(crate) const AGENT_ID: &str = "gen_ai.agent.id";
 pub(crate) const AGENT_VERSION: &str = "gen_ai.agent.version";

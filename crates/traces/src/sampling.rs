@@ -20,8 +20,8 @@ pub(crate) fn read(variables: &Variables<'_>) -> Result<Sampler, SettingsError> 
             return Err(SettingsError::value(
                 SAMPLER,
                 other,
-                "is no sampler of hostler: use parentbased_always_on, parentbased_traceidratio, traceidratio, always_on, \
-                 always_off or parentbased_always_off",
+                "is no sampler of hostler: use parentbased_always_on, parentbased_traceidratio, traceidratio, \
+                 always_on, always_off or parentbased_always_off",
             ));
         }
     })

@@ -1,7 +1,8 @@
 //! The standard variables of OpenTelemetry, read once and checked before anything starts.
 //!
-//! A variable that is empty is not set. Of each that is for all signals, the one that is for traces comes first. A value that
-//! cannot be used is an error that names its variable, and says what to set; values that may be secret are not repeated.
+//! A variable that is empty is not set. Of each that is for all signals, the one that is for traces comes first. A
+//! value that cannot be used is an error that names its variable, and says what to set; values that may be secret are
+//! not repeated.
 
 use crate::sampling;
 use http::{HeaderName, HeaderValue, Uri};
@@ -223,8 +224,8 @@ fn encoding(variables: &Variables<'_>) -> Result<Encoding, SettingsError> {
         "grpc" => Err(SettingsError::value(
             name,
             &value,
-            "is not spoken by hostler: set it to http/protobuf, and the endpoint to the collector's port for HTTP, which is \
-             4318 where gRPC has 4317",
+            "is not spoken by hostler: set it to http/protobuf, and the endpoint to the collector's port for HTTP, \
+             which is 4318 where gRPC has 4317",
         )),
         _ => Err(SettingsError::value(
             name,

@@ -79,7 +79,8 @@ impl Traces {
         self.0.is_some()
     }
 
-    /// Exports what has ended by now, and nothing any more. A collector that does not take it is waited for a moment only.
+    /// Exports what has ended by now, and nothing any more. A collector that does not take it is waited for a
+    /// moment only.
     pub async fn finish(&self) {
         let Some(started) = &self.0 else { return };
         started.ending.cancel();
@@ -91,7 +92,7 @@ impl Traces {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the export of traces failed"),
             Err(_) => {
-                tracing::warn!(waited = ?PATIENCE, "the last spans of traces were lost: the collector does not take them");
+                tracing::warn!(waited = ?PATIENCE, "the last spans of traces were lost: nobody took them");
                 exporting.abort();
             }
         }
