@@ -2,20 +2,24 @@
 
 mod collector;
 
-use crate::serving::{ADMIN, Serving, command, message, within};
+use crate::serving::{ADMIN, Followed, Serving, command, within};
 use collector::{Collector, Span};
 use serde_json::{Value, json};
 use std::path::Path;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 const QUESTION: &str = "what-the-user-asks";
 const ANSWER: &str = "what-the-model-says";
 const PRINTED: &str = "what-the-command-prints";
+const NAME: &str = "what-somebody-calls-it";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
 
 fn exporting(directory: &Path, turns: &Value, to: &str) -> Command {
-    let mut command = command(directory, turns);
+    let script = json!({"name": "traces", "turns": turns});
+    let mut command = command(directory, &script, &[]);
     command
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", to)
         .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
@@ -34,6 +38,41 @@ fn bash(says: &str) -> Value {
 fn toolset(permission: &str) -> Value {
     let configs = json!([{"name": "bash", "permission_policy": {"type": permission}}]);
     json!({"type": "agent_toolset_20260401", "configs": configs})
+}
+
+/// The path of a new session whose agent has these tools, and its events from now on.
+async fn session(serving: &Serving, tools: Value) -> (String, Followed) {
+    let agent = json!({"name": NAME, "model": "claude-sonnet-5-5", "tools": tools});
+    let agent = serving.made("/v1/agents", agent).await;
+    let environment = serving.made("/v1/environments", json!({"name": NAME})).await;
+    let new = json!({"agent": agent, "environment_id": environment, "title": NAME});
+    let path = format!("/v1/sessions/{}", serving.made("/v1/sessions", new).await);
+    let followed = serving.follow(&format!("{path}/events/stream")).await;
+    (path, followed)
+}
+
+async fn send(serving: &Serving, session: &str, event: Value) {
+    let events = json!({"events": [event]});
+    serving.call("POST", &format!("{session}/events"), &events).await;
+}
+
+fn message() -> Value {
+    json!({"type": "user.message", "content": [{"type": "text", "text": QUESTION}]})
+}
+
+/// Sends a message as a part of the caller's trace.
+async fn send_traced(serving: &Serving, session: &str) {
+    let body = json!({"events": [message()]}).to_string();
+    let mut stream = TcpStream::connect(&serving.address).await.unwrap();
+    let request = format!(
+        "POST {session}/events HTTP/1.1\r\nhost: x\r\nx-api-key: {ADMIN}\r\nconnection: close\r\n\
+         traceparent: 00-{TRACE}-{CALLER}-01\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    within(stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
 /// The id of the session's last event of a type.
@@ -58,15 +97,11 @@ fn is_child(child: &Span, parent: &Span) {
 async fn a_turn_is_one_trace_with_its_request_sandbox_model_calls_and_tools() {
     let (directory, collector) = (tempfile::tempdir().unwrap(), Collector::start().await);
     let turns = json!([bash(PRINTED), {"reply": [{"text": ANSWER}]}]);
-    let serving = Serving::start(exporting(directory.path(), &turns, &collector.url)).await;
-    let path = serving.session(json!([toolset("always_allow")])).await;
+    let serving = Serving::of(exporting(directory.path(), &turns, &collector.url)).await;
+    let (path, mut followed) = session(&serving, json!([toolset("always_allow")])).await;
     let session = path.trim_start_matches("/v1/sessions/");
-    let mut followed = serving.follow(&format!("{path}/events/stream")).await;
-    let traceparent = format!("traceparent: 00-{TRACE}-{CALLER}-01\r\n");
-    let events = json!({"events": [message(QUESTION)]});
-    let to = format!("{path}/events");
-    serving.call_with(&traceparent, "POST", &to, &events).await;
-    followed.until("end_turn").await;
+    send_traced(&serving, &path).await;
+    within(followed.until("end_turn")).await;
     let tool_use = last_event(&serving, &path, "agent.tool_use").await;
     let (status, said) = serving.end().await;
     assert!(status.success(), "{said}");
@@ -120,15 +155,7 @@ async fn a_turn_is_one_trace_with_its_request_sandbox_model_calls_and_tools() {
     assert!(!tool.failed());
 
     let exported = collector.text();
-    for secret in [
-        ADMIN,
-        QUESTION,
-        ANSWER,
-        PRINTED,
-        "echo",
-        "hostler-session-",
-        "served",
-    ] {
+    for secret in [ADMIN, QUESTION, ANSWER, PRINTED, NAME, "echo", "hostler-session-"] {
         assert!(!exported.contains(secret), "{secret} in {exported}");
     }
     for line in [
@@ -151,25 +178,24 @@ async fn what_waits_for_the_user_is_told_as_that() {
     let (directory, collector) = (tempfile::tempdir().unwrap(), Collector::start().await);
     let custom = json!({"reply": [{"tool_use": {"name": "weather", "input": {}}}]});
     let turns = json!([bash("one"), custom, {"reply": [{"text": ANSWER}]}]);
-    let serving = Serving::start(exporting(directory.path(), &turns, &collector.url)).await;
+    let serving = Serving::of(exporting(directory.path(), &turns, &collector.url)).await;
     let schema = json!({"type": "object"});
     let weather =
         json!({"type": "custom", "name": "weather", "description": "of today", "input_schema": schema});
-    let path = serving.session(json!([toolset("always_ask"), weather])).await;
-    let mut followed = serving.follow(&format!("{path}/events/stream")).await;
-    serving.send(&path, message(QUESTION)).await;
-    followed.until("requires_action").await;
+    let (path, mut followed) = session(&serving, json!([toolset("always_ask"), weather])).await;
+    send(&serving, &path, message()).await;
+    within(followed.until("requires_action")).await;
     let asked = last_event(&serving, &path, "agent.tool_use").await;
     let denied = json!({"type": "user.tool_confirmation", "tool_use_id": asked, "result": "deny"});
-    serving.send(&path, denied).await;
-    followed.until("agent.custom_tool_use").await;
+    send(&serving, &path, denied).await;
+    within(followed.until("agent.custom_tool_use")).await;
     let custom = last_event(&serving, &path, "agent.custom_tool_use").await;
     // The turn waits for it before it may be answered.
-    followed.until(&format!("[\"{custom}\"]")).await;
+    within(followed.until(&format!("[\"{custom}\"]"))).await;
     let result = json!({"type": "user.custom_tool_result", "custom_tool_use_id": custom,
         "content": [{"type": "text", "text": PRINTED}]});
-    serving.send(&path, result).await;
-    followed.until("end_turn").await;
+    send(&serving, &path, result).await;
+    within(followed.until("end_turn")).await;
     let (status, said) = serving.end().await;
     assert!(status.success(), "{said}");
 
@@ -197,23 +223,23 @@ async fn what_waits_for_the_user_is_told_as_that() {
 async fn a_turn_that_waited_for_two_servers_is_resumed_in_its_trace() {
     let (directory, collector) = (tempfile::tempdir().unwrap(), Collector::start().await);
     let turns = json!([bash("one"), {"reply": [{"text": ANSWER}]}]);
-    let first = Serving::start(exporting(directory.path(), &turns, &collector.url)).await;
-    let path = first.session(json!([toolset("always_ask")])).await;
-    let mut followed = first.follow(&format!("{path}/events/stream")).await;
-    first.send(&path, message(QUESTION)).await;
-    followed.until("requires_action").await;
-    let (status, said) = first.leave().await;
+    let first = Serving::of(exporting(directory.path(), &turns, &collector.url)).await;
+    let (path, mut followed) = session(&first, json!([toolset("always_ask")])).await;
+    send(&first, &path, message()).await;
+    within(followed.until("requires_action")).await;
+    first.signal(rustix::process::Signal::TERM);
+    let (status, said) = first.ended().await;
     assert!(status.success(), "{said}");
     let left = collector.span("turn");
     assert_eq!(left.get("hostler.turn.left"), "true");
     assert!(collector.span("execute_tool bash").failed());
 
-    let second = Serving::start(exporting(directory.path(), &turns, &collector.url)).await;
+    let second = Serving::of(exporting(directory.path(), &turns, &collector.url)).await;
     let mut followed = second.follow(&format!("{path}/events/stream")).await;
     let asked = last_event(&second, &path, "agent.tool_use").await;
     let allowed = json!({"type": "user.tool_confirmation", "tool_use_id": asked, "result": "allow"});
-    second.send(&path, allowed).await;
-    followed.until("end_turn").await;
+    send(&second, &path, allowed).await;
+    within(followed.until("end_turn")).await;
     let (status, said) = second.end().await;
     assert!(status.success(), "{said}");
     let turns = collector.named("turn");
@@ -239,11 +265,10 @@ async fn a_model_call_that_fails_says_how() {
     let mut tried_again = bash("one");
     tried_again["fault"] = fault(529, 1);
     let turns = json!([tried_again, {"reply": [{"text": ANSWER}], "fault": fault(400, 99)}]);
-    let serving = Serving::start(exporting(directory.path(), &turns, &collector.url)).await;
-    let path = serving.session(json!([toolset("always_allow")])).await;
-    let mut followed = serving.follow(&format!("{path}/events/stream")).await;
-    serving.send(&path, message(QUESTION)).await;
-    followed.until("retries_exhausted").await;
+    let serving = Serving::of(exporting(directory.path(), &turns, &collector.url)).await;
+    let (path, mut followed) = session(&serving, json!([toolset("always_allow")])).await;
+    send(&serving, &path, message()).await;
+    within(followed.until("retries_exhausted")).await;
     let (status, said) = serving.end().await;
     assert!(status.success(), "{said}");
 
@@ -266,11 +291,10 @@ async fn a_collector_that_is_down_is_nobody_s_trouble() {
     let directory = tempfile::tempdir().unwrap();
     let turns = json!([bash("one"), {"reply": [{"text": ANSWER}]}]);
     let nobody = "http://127.0.0.1:9";
-    let serving = Serving::start(exporting(directory.path(), &turns, nobody)).await;
-    let path = serving.session(json!([toolset("always_allow")])).await;
-    let mut followed = serving.follow(&format!("{path}/events/stream")).await;
-    serving.send(&path, message(QUESTION)).await;
-    followed.until("end_turn").await;
+    let serving = Serving::of(exporting(directory.path(), &turns, nobody)).await;
+    let (path, mut followed) = session(&serving, json!([toolset("always_allow")])).await;
+    send(&serving, &path, message()).await;
+    within(followed.until("end_turn")).await;
     let (status, said) = serving.end().await;
     assert!(status.success(), "{said}");
     assert!(said.contains("spans of traces were lost"), "{said}");
@@ -292,6 +316,6 @@ async fn a_variable_that_cannot_be_used_is_named_before_anything_starts() {
     assert!(!directory.path().join("data").exists());
 
     command.env("OTEL_SDK_DISABLED", "true");
-    let serving = Serving::start(command).await;
+    let serving = Serving::of(command).await;
     assert!(serving.end().await.0.success());
 }

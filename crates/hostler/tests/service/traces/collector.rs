@@ -1,6 +1,5 @@
 //! A collector of OTLP/HTTP in JSON, on this machine.
 
-use crate::place::until;
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -67,10 +66,6 @@ impl Collector {
         found.retain(|span| span.json["name"] == name);
         found.sort_by_key(|span| span.began());
         found
-    }
-
-    pub async fn until(&self, name: &str) {
-        until(name, || !self.named(name).is_empty()).await;
     }
 }
 
