@@ -8,6 +8,7 @@ use sandbox::{Backend, Report};
 use std::path::PathBuf;
 use std::sync::Arc;
 use store::Store;
+use traces::Traces;
 
 /// Starts everything that sessions need, in this process.
 #[async_trait]
@@ -68,6 +69,7 @@ pub struct Running {
     pub store: Store,
     /// What is counted of it.
     pub metrics: Metrics,
+    pub traces: Traces,
     /// What the model API says of itself.
     pub upstream: Arc<dyn server::Upstream>,
     pub backend: Arc<dyn Backend>,

@@ -16,6 +16,8 @@ pub struct Grant {
     pub already_spent: Cost,
     /// When the message came that the session's first sandbox is for; nothing for a later one.
     pub waiting_since: Option<Instant>,
+    /// Where the session's model calls are told.
+    pub trace: traces::SessionTrace,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -20,6 +20,7 @@ mod log;
 mod pause;
 mod records;
 mod recovery;
+mod trace;
 mod turn;
 mod under_way;
 mod updates;
@@ -45,6 +46,8 @@ use std::time::Duration;
 use store::LoggedEvent;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
+use trace::Trace;
+use tracing::Instrument as _;
 pub(crate) use under_way::Kept;
 use under_way::Turn;
 
@@ -56,6 +59,8 @@ pub(crate) enum Command {
     Send {
         inputs: Vec<Input>,
         reply: oneshot::Sender<Result<Vec<LoggedEvent>, SendError>>,
+        /// Where in which trace it was asked.
+        request: Option<traces::Context>,
     },
     Update {
         update: Box<Update>,
@@ -137,6 +142,7 @@ pub(crate) struct Owner {
     renews: bool,
     /// A sandbox that an owner before this one had.
     left: Option<Address>,
+    trace: Trace,
 }
 
 /// What is under way at the session's place.
@@ -195,6 +201,7 @@ impl Owner {
         let of_turn = begin.turn.as_ref().and_then(|turn| turn.tools.as_ref());
         let tools = of_turn.or(begin.record.settings.tools.as_ref()).cloned();
         Self {
+            trace: Trace::new(&begin.parts.traces, &begin.record),
             parts: begin.parts,
             tools: tools.map(Arc::new),
             renews: false,
@@ -221,7 +228,11 @@ impl Owner {
     /// Until the session ends, or everybody who could ask for something is gone. An owner that gave up says so if
     /// another one may do better later.
     pub(crate) async fn run(mut self) -> Option<GaveUp> {
-        let taken = match self.take_over().await {
+        if let Some(turn) = &mut self.turn {
+            turn.kept.trace = self.trace.resume(&turn.kept.message, turn.kept.trace.as_deref());
+        }
+        let lines = self.trace.lines();
+        let taken = match self.take_over().instrument(lines).await {
             Ok(()) if std::mem::take(&mut self.goes_on) => self.next_turn().await,
             other => other,
         };
@@ -230,14 +241,11 @@ impl Owner {
         }
         let quit = loop {
             let woken = self.wait().await;
-            let done = match woken {
-                Woken::Command(None) => return None,
-                Woken::Command(Some(command)) => self.command(command).await,
-                Woken::Started(started) => self.started(*started).await,
-                Woken::Reports(reports) => self.reports(reports).await,
-                Woken::Deadline => self.deadline().await,
-            };
-            let done = match done {
+            if matches!(woken, Woken::Command(None)) {
+                return None;
+            }
+            let lines = self.trace.lines();
+            let done = match self.woken(woken).instrument(lines).await {
                 Ok(()) if std::mem::take(&mut self.goes_on) => self.next_turn().await,
                 other => other,
             };
@@ -246,6 +254,17 @@ impl Owner {
             }
         };
         self.quit(quit).await
+    }
+
+    async fn woken(&mut self, woken: Woken) -> Result<(), Quit> {
+        match woken {
+            // Nobody can ask for anything any more, which has been seen to.
+            Woken::Command(None) => Ok(()),
+            Woken::Command(Some(command)) => self.command(command).await,
+            Woken::Started(started) => self.started(*started).await,
+            Woken::Reports(reports) => self.reports(reports).await,
+            Woken::Deadline => self.deadline().await,
+        }
     }
 
     async fn quit(self, quit: Quit) -> Option<GaveUp> {
@@ -312,7 +331,14 @@ impl Owner {
 
     async fn command(&mut self, command: Command) -> Result<(), Quit> {
         match command {
-            Command::Send { inputs, reply } => self.receive(inputs, reply).await,
+            Command::Send {
+                inputs,
+                reply,
+                request,
+            } => {
+                self.trace.came_with(request);
+                self.receive(inputs, reply).await
+            }
             Command::Update { update, reply } => self.update(*update, reply).await,
             Command::End { how, reply } => self.end(how, reply).await,
         }

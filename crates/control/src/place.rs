@@ -9,6 +9,7 @@ use crate::sessions::Parts;
 use domain::{Cost, SandboxId, SandboxState};
 use guest_protocol::Client;
 use std::time::Instant;
+use traces::SessionTrace;
 use uuid::Uuid;
 
 pub(crate) struct Place {
@@ -53,6 +54,14 @@ pub(crate) enum Files {
     Lost,
 }
 
+/// What a new sandbox is built for.
+pub(crate) struct Grounds {
+    /// Its files, if the session has any.
+    pub files_from: Option<SandboxId>,
+    /// When the session's first message came, where this is for it.
+    pub waiting_since: Option<Instant>,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PlaceError {
     #[error("the sandbox could not be started: {0}")]
@@ -69,8 +78,11 @@ impl Place {
         parts: &Parts,
         record: &Record,
         address: Address,
-        files_from: Option<SandboxId>,
-        waiting_since: Option<Instant>,
+        Grounds {
+            files_from,
+            waiting_since,
+        }: Grounds,
+        trace: &SessionTrace,
     ) -> Result<(Self, Files), PlaceError> {
         let files = match files_from {
             Some(_) => Files::Kept,
@@ -85,12 +97,12 @@ impl Place {
         };
         match create(parts, &spec).await {
             Ok(created) => {
-                let place = Self::serve(parts, record, address, created, waiting_since).await;
+                let place = Self::serve(parts, record, address, created, waiting_since, trace).await;
                 Ok((place?, files))
             }
             Err(sandbox::Error::NotFound { .. }) if spec.files_from.is_some() => {
                 let (created, files) = create_on_earlier(parts, record, &mut spec).await?;
-                let place = Self::serve(parts, record, address, created, None).await;
+                let place = Self::serve(parts, record, address, created, None, trace).await;
                 Ok((place?, files))
             }
             Err(error) => Err(error.into()),
@@ -98,9 +110,14 @@ impl Place {
     }
 
     /// Finds a sandbox that was built by a host before this one.
-    pub(crate) async fn find(parts: &Parts, record: &Record, address: Address) -> Result<Self, PlaceError> {
+    pub(crate) async fn find(
+        parts: &Parts,
+        record: &Record,
+        address: Address,
+        trace: &SessionTrace,
+    ) -> Result<Self, PlaceError> {
         let created = parts.backend.attach(&address.sandbox).await?;
-        Self::serve(parts, record, address, created, None).await
+        Self::serve(parts, record, address, created, None, trace).await
     }
 
     async fn serve(
@@ -113,6 +130,7 @@ impl Place {
         }: Address,
         created: sandbox::Created,
         waiting_since: Option<Instant>,
+        trace: &SessionTrace,
     ) -> Result<Self, PlaceError> {
         let session = &record.row.id;
         let spent = parts.store.model_call_sums(session).await;
@@ -124,6 +142,7 @@ impl Place {
                     budget: record.settings.max_cost,
                     already_spent: spent.cost,
                     waiting_since,
+                    trace: trace.clone(),
                 };
                 let attached = parts.network.attach(session, grant, created.listeners).await;
                 attached.map_err(PlaceError::from)

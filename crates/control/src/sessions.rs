@@ -20,6 +20,7 @@ use std::time::Duration;
 use store::{LoggedEvent, Store};
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
+use traces::{Context, Traces};
 use wire::{SessionError, StopReason};
 
 /// Sessions that are taken over at the same time.
@@ -44,6 +45,7 @@ pub struct Parts {
     pub network: Arc<dyn Network>,
     pub settings: Settings,
     pub meter: SessionMeter,
+    pub traces: Traces,
 }
 
 /// What a session is made with.
@@ -163,9 +165,7 @@ impl Control {
         let session = store::Session::new(&row, OffsetDateTime::now_utc());
         let entry = Arc::new(Entry::created(session, Some(row)));
         self.entries().insert(id.clone(), entry.clone());
-        let sent = self
-            .ask(&entry, &id, |reply| Command::Send { inputs, reply })
-            .await;
+        let sent = self.ask(&entry, &id, |reply| sending(inputs, reply)).await;
         let sent = sent.map_err(SendError::from).flatten();
         if sent.is_err() {
             self.entries().remove(&id);
@@ -181,8 +181,7 @@ impl Control {
         if entry.is_terminated() {
             return Err(SendError::Terminated { session: id.clone() });
         }
-        self.ask(&entry, id, |reply| Command::Send { inputs, reply })
-            .await?
+        self.ask(&entry, id, |reply| sending(inputs, reply)).await?
     }
 
     /// Ends the present turn; messages that wait come after it. Does nothing to a session that has none.
@@ -347,5 +346,14 @@ impl Control {
 
     fn entries(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Entry>>> {
         self.shared.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the owner is asked, as a part of the request that this is called for.
+fn sending(inputs: Vec<Input>, reply: oneshot::Sender<Result<Vec<LoggedEvent>, SendError>>) -> Command {
+    Command::Send {
+        inputs,
+        reply,
+        request: Context::current(),
     }
 }

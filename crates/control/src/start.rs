@@ -1,7 +1,7 @@
 //! From a turn to a runtime that works on it: a place if there is none, the conversation so far, the process. And from a
 //! host that is gone to the place and the process that it left.
 
-use crate::place::{self, Address, Files, Place, PlaceError};
+use crate::place::{self, Address, Files, Grounds, Place, PlaceError};
 use crate::record::Record;
 use crate::runtime::{Conversation, Launch, Lifeline, Runtime, initialize};
 use crate::sessions::Parts;
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::{LoggedEvent, Query, Store};
 use stream_json::FrameError;
+use traces::SessionTrace;
 use uuid::Uuid;
 use wire::ContentBlock;
 
@@ -100,6 +101,7 @@ pub(crate) struct Start {
     pub pause: Duration,
     /// When the session's first message came, where this is for it.
     pub waiting_since: Option<Instant>,
+    pub trace: SessionTrace,
 }
 
 /// What became of a start. A place without a runtime is there to be used or torn down.
@@ -162,13 +164,21 @@ impl Start {
         match place {
             Where::There(place) => Ok((place, None)),
             Where::Found(address) => {
-                let place = Place::find(&self.parts, &self.record, address).await?;
-                Ok((place, None))
+                let step = self.trace.sandbox(&address.sandbox, false);
+                let found = Place::find(&self.parts, &self.record, address, &self.trace).await;
+                step.ended_as(&found, "sandbox_not_found");
+                Ok((found?, None))
             }
             Where::New { address, files_from } => {
-                let built =
-                    Place::build(&self.parts, &self.record, address, files_from, self.waiting_since).await?;
-                Ok((built.0, Some(built.1)))
+                let step = self.trace.sandbox(&address.sandbox, true);
+                let grounds = Grounds {
+                    files_from,
+                    waiting_since: self.waiting_since,
+                };
+                let built = Place::build(&self.parts, &self.record, address, grounds, &self.trace).await;
+                step.ended_as(&built, "sandbox_not_started");
+                let (place, files) = built?;
+                Ok((place, Some(files)))
             }
         }
     }
@@ -180,7 +190,7 @@ impl Start {
     ) -> (Result<Option<Runtime>, String>, Option<u64>) {
         match std::mem::replace(&mut self.what, What::Nothing) {
             What::Nothing => (Ok(None), None),
-            What::Run { process, order } => (self.start(place, files, process, order).await.map(Some), None),
+            What::Run { process, order } => (self.begin(place, files, process, order).await.map(Some), None),
             What::Find {
                 process,
                 stored,
@@ -194,7 +204,7 @@ impl Start {
                         (self.tell_again(found, order).map(Some), Some(stored))
                     }
                     Ok(None) => match order {
-                        Some(order) => (self.start(place, files, process, order).await.map(Some), None),
+                        Some(order) => (self.begin(place, files, process, order).await.map(Some), None),
                         None => (Ok(None), None),
                     },
                     Err(reason) => (Err(reason), None),
@@ -217,6 +227,19 @@ impl Start {
             found.runtime.send(line).map_err(|error| error.to_string())?;
         }
         Ok(found.runtime)
+    }
+
+    async fn begin(
+        &self,
+        place: &Place,
+        files: Option<Files>,
+        process: String,
+        order: Order,
+    ) -> Result<Runtime, String> {
+        let step = self.trace.runtime();
+        let started = self.start(place, files, process, order).await;
+        step.ended_as(&started, "runtime_not_started");
+        started
     }
 
     async fn start(

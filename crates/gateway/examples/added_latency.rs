@@ -41,6 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         budget: None,
         already_spent: Cost::ZERO,
         waiting_since: None,
+        trace: traces::SessionTrace::default(),
     };
     let serving = gateway.serve(grant, listener.into())?;
 

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
+use traces::{ModelCall, ModelCallEnd};
 
 /// For a connection that was told to end.
 const CUT_DEADLINE: Duration = Duration::from_secs(2);
@@ -51,6 +52,7 @@ struct Progress {
     attempts: u32,
     status: Option<u16>,
     request_id: Option<String>,
+    trace: ModelCall,
 }
 
 pub(crate) async fn run(call: Call, mut reply: oneshot::Sender<Reply>) {
@@ -64,6 +66,7 @@ pub(crate) async fn run(call: Call, mut reply: oneshot::Sender<Reply>) {
         attempts: 0,
         status: None,
         request_id: None,
+        trace: trace(&call),
     };
     let limits = &call.shared.config.limits;
     let head_deadline = if call.head.stream {
@@ -81,20 +84,20 @@ pub(crate) async fn run(call: Call, mut reply: oneshot::Sender<Reply>) {
     let Sent { attempts, result } = match sent {
         Ok(sent) => sent,
         Err(ended) => {
-            close(&call, &progress, &Report::without_use(ended)).await;
+            close(&call, &mut progress, &Report::without_use(ended)).await;
             return;
         }
     };
     progress.attempts = attempts;
     match result {
-        Err(error) => unreachable(&call, &progress, &error, reply).await,
+        Err(error) => unreachable(&call, &mut progress, &error, reply).await,
         Ok(response) => {
             progress.status = Some(response.status().as_u16());
             progress.request_id = text(response.headers(), "request-id");
             if is_stream(&response) {
-                stream(call, &progress, response, reply).await;
+                stream(call, &mut progress, response, reply).await;
             } else {
-                complete(&call, &progress, response, reply).await;
+                complete(&call, &mut progress, response, reply).await;
             }
         }
     }
@@ -160,7 +163,18 @@ async fn open(call: &Call) -> Option<CallId> {
     }
 }
 
-async fn close(call: &Call, progress: &Progress, report: &Report) {
+fn trace(call: &Call) -> ModelCall {
+    let upstream = call.shared.config.upstream.host();
+    let trace = &call.session.trace;
+    trace.model_call(
+        &call.head.model,
+        call.head.stream,
+        upstream,
+        call.received.elapsed(),
+    )
+}
+
+async fn close(call: &Call, progress: &mut Progress, report: &Report) {
     let outcome = CallOutcome {
         ended: report.ended,
         status: progress.status,
@@ -182,6 +196,15 @@ async fn close(call: &Call, progress: &Progress, report: &Report) {
         duration_ms = outcome.duration.as_millis() as u64,
         "a model call ended"
     );
+    progress.trace.ended(&ModelCallEnd {
+        ended: outcome.ended.as_str(),
+        is_completed: outcome.ended == Ended::Completed,
+        status: outcome.status,
+        model: outcome.model.as_deref(),
+        usage: &outcome.usage,
+        attempts: outcome.attempts,
+        first_byte: outcome.first_byte,
+    });
     let deadline = call.shared.config.limits.ledger_deadline;
     match tokio::time::timeout(deadline, call.shared.ledger.close(progress.id, &outcome)).await {
         Ok(Ok(())) => {}
@@ -190,7 +213,7 @@ async fn close(call: &Call, progress: &Progress, report: &Report) {
     }
 }
 
-async fn unreachable(call: &Call, progress: &Progress, error: &SendError, reply: oneshot::Sender<Reply>) {
+async fn unreachable(call: &Call, progress: &mut Progress, error: &SendError, reply: oneshot::Sender<Reply>) {
     tracing::warn!(%error, upstream = call.shared.config.upstream.host(), "no answer from the model API");
     close(call, progress, &Report::without_use(Ended::Unreachable)).await;
     let _ = reply.send(error.to_api_error().into_reply());
@@ -199,7 +222,7 @@ async fn unreachable(call: &Call, progress: &Progress, error: &SendError, reply:
 /// An answer in one piece: an error, or a reply that is not streamed.
 async fn complete(
     call: &Call,
-    progress: &Progress,
+    progress: &mut Progress,
     response: Response<Incoming>,
     reply: oneshot::Sender<Reply>,
 ) {
@@ -245,7 +268,7 @@ async fn complete(
 
 async fn stream(
     call: Call,
-    progress: &Progress,
+    progress: &mut Progress,
     response: Response<Incoming>,
     reply: oneshot::Sender<Reply>,
 ) {

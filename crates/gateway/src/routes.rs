@@ -66,8 +66,14 @@ async fn message(context: Context, request: Request<Incoming>, received: Instant
         shared.config.models.as_deref(),
         &head.model,
     )?;
-    let span =
-        tracing::info_span!("model_call", session = %session.id, model = %head.model, stream = head.stream);
+    let turn = session.trace.context();
+    let span = tracing::info_span!(
+        "model_call",
+        session = %session.id,
+        model = %head.model,
+        stream = head.stream,
+        trace_id = turn.map(|turn| tracing::field::display(turn.trace_id())),
+    );
     let tasks = session.tasks.clone();
     let call = Call {
         shared,

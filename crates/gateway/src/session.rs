@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use traces::SessionTrace;
 
 /// What a session may do.
 pub struct SessionGrant {
@@ -21,6 +22,8 @@ pub struct SessionGrant {
     pub already_spent: Cost,
     /// Since when somebody waits for the first call; nothing where it was made before.
     pub waiting_since: Option<Instant>,
+    /// Where its calls are told.
+    pub trace: SessionTrace,
 }
 
 pub(crate) struct Session {
@@ -29,6 +32,7 @@ pub(crate) struct Session {
     budget: Mutex<Option<Cost>>,
     spent: Mutex<Spent>,
     waiting_since: Mutex<Option<Instant>>,
+    pub(crate) trace: SessionTrace,
     /// A permit for each call that may run.
     pub(crate) calls: Arc<Semaphore>,
     /// The calls that do.
@@ -58,6 +62,7 @@ impl Session {
             budget: Mutex::new(grant.budget),
             spent: Mutex::new(spent),
             waiting_since: Mutex::new(grant.waiting_since),
+            trace: grant.trace,
             calls: Arc::new(Semaphore::new(concurrent_calls)),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -163,6 +168,7 @@ mod tests {
             budget: None,
             already_spent: Cost::from_usd(1.0),
             waiting_since: None,
+            trace: SessionTrace::default(),
         };
         let session = Arc::new(Session::new(grant, 1));
         let prices = Arc::new(PriceTable::built_in().clone());

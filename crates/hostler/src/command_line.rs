@@ -47,21 +47,45 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
     {
         return fail(&format!("{error:#}"));
     }
+    let traces = match traces_of(&arguments.program) {
+        Ok(traces) => traces,
+        Err(error) => {
+            fail(&error.to_string());
+            return ExitCode::from(2);
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start threads: {error}")),
     };
     match arguments.program {
-        Program::Command(command) => runtime.block_on(serve(&command)),
+        Program::Command(command) => runtime.block_on(serve(&command, traces)),
         Program::Bench(arguments) => runtime.block_on(benches::run(&arguments)),
     }
 }
 
-async fn serve(command: &cli::Command) -> ExitCode {
+/// What the standard variables of OpenTelemetry ask of a server.
+fn traces_of(program: &Program) -> Result<Option<traces::Settings>, traces::SettingsError> {
+    match program {
+        Program::Command(cli::Command::Serve(_)) => traces::Settings::read(|name| {
+            let value = std::env::var_os(name)?;
+            Some(value.to_string_lossy().into_owned())
+        }),
+        _ => Ok(None),
+    }
+}
+
+async fn serve(command: &cli::Command, traces: Option<traces::Settings>) -> ExitCode {
     let environment = Environment::of_process();
     let terminal = Terminal::of_process(&environment);
     match Signals::of_process() {
-        Ok(signals) => cli::main(command, &environment, &ThisProcess::default(), terminal, signals).await,
+        Ok(signals) => {
+            let services = ThisProcess {
+                traces,
+                ..ThisProcess::default()
+            };
+            cli::main(command, &environment, &services, terminal, signals).await
+        }
         Err(error) => fail(&format!("cannot receive signals: {error}")),
     }
 }

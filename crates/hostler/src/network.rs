@@ -59,6 +59,7 @@ impl Network for HostNetwork {
             budget: grant.budget,
             already_spent: grant.already_spent,
             waiting_since: grant.waiting_since,
+            trace: grant.trace,
         };
         let gateway = self
             .gateway

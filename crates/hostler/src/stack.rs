@@ -18,6 +18,7 @@ use simulated_model::{Script, Server};
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Instance, Store};
+use traces::Traces;
 
 /// How long sessions may take to end.
 const SHUTDOWN: Duration = Duration::from_secs(40);
@@ -28,6 +29,8 @@ const NOWHERE: &str = "http://127.0.0.1:9";
 #[derive(Default)]
 pub(crate) struct ThisProcess {
     pub(crate) observer: Option<Observer>,
+    /// Nothing where no traces are wanted.
+    pub(crate) traces: Option<traces::Settings>,
 }
 
 #[async_trait]
@@ -56,6 +59,7 @@ impl Services for ThisProcess {
         let backend = backend.map_err(|error| part("sandbox backend", &error))?;
         let backend = backend.map_err(|error| part("sandbox backend", &error))?;
         let metrics = Metrics::default();
+        let traces = self.start_traces()?;
         let (audit, audit_writer) = StoreAudit::start(store.clone(), metrics.egress.clone());
         let resolver = outbound::Resolver::system();
         let ledger = Arc::new(StoreLedger::new(
@@ -77,6 +81,7 @@ impl Services for ThisProcess {
                 ..Settings::default()
             },
             meter: metrics.sessions.clone(),
+            traces: traces.clone(),
         })
         .await?;
         let ending = Ending {
@@ -90,12 +95,23 @@ impl Services for ThisProcess {
             control,
             store,
             metrics,
+            traces,
             upstream: Arc::new(ModelApi(gateway)),
             report: backend.report().await?,
             backend: Arc::new(backend),
             data,
             shutdown: Box::new(|how| ending.run(how).boxed()),
         })
+    }
+}
+
+impl ThisProcess {
+    fn start_traces(&self) -> Result<Traces, StartError> {
+        let Some(settings) = &self.traces else {
+            return Ok(Traces::default());
+        };
+        tracing::info!(collector = settings.collector(), "traces are exported");
+        Traces::start(settings.clone()).map_err(|error| part("export of traces", &error))
     }
 }
 

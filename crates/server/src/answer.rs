@@ -12,22 +12,30 @@ use crate::rate::Meter;
 use crate::reply::{Body, Reply};
 use crate::request_id::RequestId;
 use crate::route::{Access, Route};
-use crate::router::{Found, Router};
+use crate::router::{Found, Parameters, Router, method_name};
 use domain::SessionId;
 use futures_util::FutureExt as _;
 use http::header::{CONTENT_ENCODING, EXPECT};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request};
+use http::{HeaderName, HeaderValue, Method, Request};
 use serde_json::Value;
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
+use traces::{Context, NewRequest, RequestSpan};
 use tracing::{Instrument as _, Span, field};
 
 /// Characters of a path that is no route's.
 const LOGGED_PATH: usize = 200;
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+/// A request, before anything is known of it.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    id: &'a RequestId,
+    began: Instant,
+}
 
 /// What all requests share.
 pub(crate) struct Answering {
@@ -64,7 +72,8 @@ impl Answering {
             .as_ref()
             .map_or(self.router.unmatched(), |found| found.meter);
         let span = span(&id, &head, found.as_ref().ok());
-        let answered = AssertUnwindSafe(self.handle(found, head, body).instrument(span.clone()))
+        let asked = Asked { id: &id, began };
+        let answered = AssertUnwindSafe(self.handle(asked, found, head, body).instrument(span.clone()))
             .catch_unwind()
             .await;
         let _entered = span.enter();
@@ -89,6 +98,7 @@ impl Answering {
 
     async fn handle(
         &self,
+        asked: Asked<'_>,
         found: Result<Found<'_>, ApiError>,
         head: Parts,
         body: Body,
@@ -99,7 +109,15 @@ impl Answering {
             Err(error) => Err(error),
         };
         match admitted {
-            Ok((route, call)) => self.call(route, call, body).await,
+            Ok((route, call)) => {
+                let trace = self.trace(asked, route, &call);
+                let answered = traces::within(trace.context(), self.call(route, call, body)).await;
+                trace.answered(match &answered {
+                    Ok(reply) => reply.status().as_u16(),
+                    Err(error) => error.status().as_u16(),
+                });
+                answered
+            }
             Err(error) => {
                 // A client that asked first has not sent it.
                 if !asks_first {
@@ -108,6 +126,28 @@ impl Answering {
                 Err(error)
             }
         }
+    }
+
+    /// Of a request that may change something, or is part of a client's own trace. Who has no key makes none.
+    fn trace(&self, asked: Asked<'_>, route: &Route, call: &Call) -> RequestSpan {
+        if !self.api.traces.is_on() || route.access == Access::Open {
+            return RequestSpan::default();
+        }
+        let parent = Context::of_headers(&call.head.headers);
+        if route.method == Method::GET && parent.is_none() {
+            return RequestSpan::default();
+        }
+        let trace = self.api.traces.request(NewRequest {
+            id: asked.id.as_str(),
+            method: Some(method_name(&route.method)),
+            route: route.path,
+            workspace: call.workspace().ok(),
+            session: session_of(&call.parameters),
+            parent,
+            took: asked.began.elapsed(),
+        });
+        note(&trace);
+        trace
     }
 
     /// Everything that is known from the head.
@@ -181,6 +221,7 @@ fn span(id: &RequestId, head: &Parts, found: Option<&Found<'_>>) -> Span {
         path = field::Empty,
         session = field::Empty,
         key = field::Empty,
+        trace_id = field::Empty,
     );
     let Some(found) = found else {
         let shown: String = head.uri.path().chars().take(LOGGED_PATH).collect();
@@ -189,15 +230,24 @@ fn span(id: &RequestId, head: &Parts, found: Option<&Found<'_>>) -> Span {
     };
     span.record("method", found.route.method.as_str());
     span.record("route", found.route.path);
-    let mut parameters = found.parameters.iter();
-    let session = parameters.find_map(|(name, value)| match *name {
-        "session_id" => value.parse::<SessionId>().ok(),
-        _ => None,
-    });
-    if let Some(session) = session {
+    if let Some(session) = session_of(&found.parameters) {
         span.record("session", session.as_str());
     }
     span
+}
+
+fn session_of(parameters: &Parameters) -> Option<SessionId> {
+    parameters.iter().find_map(|(name, value)| match *name {
+        "session_id" => value.parse().ok(),
+        _ => None,
+    })
+}
+
+/// Has the lines that are logged from now on say which trace they belong to.
+pub(crate) fn note(trace: &RequestSpan) {
+    if let Some(context) = trace.context() {
+        Span::current().record("trace_id", field::display(context.trace_id()));
+    }
 }
 
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> ApiError {
@@ -240,6 +290,7 @@ mod tests {
             resources,
             upstream: Arc::new(NoUpstream),
             metrics: metrics::Metrics::default(),
+            traces: traces::Traces::default(),
         };
         let route = Route::get("/panic", |_| Box::pin(async { panic!("a secret") })).access(Access::Open);
         let answering = Answering::new(&Config::default(), api, vec![route]);

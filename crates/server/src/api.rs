@@ -5,6 +5,7 @@ use bytes::Bytes;
 use control::{Hosted, Resources};
 use metrics::Metrics;
 use std::sync::Arc;
+use traces::Traces;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -16,6 +17,7 @@ pub struct Api {
     pub upstream: Arc<dyn Upstream>,
     /// What is counted of the server, for `/metrics`.
     pub metrics: Metrics,
+    pub traces: Traces,
 }
 
 /// The model API behind the gateway, as far as it is asked about itself.

@@ -83,7 +83,7 @@ impl Router {
 }
 
 /// Routes have no method that a client made up.
-fn method_name(method: &Method) -> &'static str {
+pub(crate) fn method_name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::POST => "POST",

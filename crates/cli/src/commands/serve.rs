@@ -75,10 +75,12 @@ pub(crate) async fn serve(
             &[NotifyState::Ready, NotifyState::MainPid(std::process::id())],
         )
         .ok();
+        let traces = running.traces.clone();
         let again = serving
             .until_the_end(running, &listeners, &mut upgrades, terminal, signals)
-            .await?;
-        if !again {
+            .await;
+        traces.finish().await;
+        if !again? {
             return Ok(());
         }
     }
@@ -138,6 +140,7 @@ impl Serving {
             resources,
             upstream: running.upstream.clone(),
             metrics: running.metrics.clone(),
+            traces: running.traces.clone(),
         };
         let config = Config {
             open_metrics: arguments.open_metrics,

@@ -77,6 +77,7 @@ async fn serve(host: &Host) -> Serving {
         resources,
         upstream: Arc::new(NoUpstream),
         metrics: metrics::Metrics::default(),
+        traces: traces::Traces::default(),
         sessions: None,
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

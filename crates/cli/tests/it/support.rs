@@ -139,6 +139,7 @@ impl Services for Broken {
             network: Arc::new(NoNetwork),
             settings: Settings::default(),
             meter: metrics.sessions.clone(),
+            traces: traces::Traces::default(),
         })
         .await?;
         let shutdowns = Arc::clone(&self.shutdowns);
@@ -150,6 +151,7 @@ impl Services for Broken {
             data: options.data.clone(),
             store: store.clone(),
             metrics,
+            traces: traces::Traces::default(),
             upstream: Arc::new(server::NoUpstream),
             shutdown: Box::new(|_| {
                 Box::pin(async move {

@@ -58,6 +58,7 @@ impl Owner {
             let kept = removed.is_err();
             if !kept {
                 self.hub.show_deleted();
+                self.trace.end("removed", None);
             }
             if kept && self.turn.take().is_some() {
                 self.log_end(batch, how).await?;
@@ -177,6 +178,8 @@ impl Owner {
         if let Some(turn) = was_working {
             let took_ms = turn.ran().as_millis() as u64;
             tracing::info!(turn = %turn.kept.message, took_ms, "a turn was ended");
+            let stop_reason = idle.stop_reason.as_ref().map_or("terminated", StopReason::kind);
+            self.trace.end(stop_reason, idle.error.as_ref());
         }
         self.stand(false, idle);
         Ok(())

@@ -88,7 +88,9 @@ impl Owner {
         let mine = |logged: &&LoggedEvent| ids.contains(&logged.event.id);
         let stored: Vec<LoggedEvent> = appended.events.iter().filter(mine).cloned().collect();
         let waits = stored.iter().filter(|logged| logged.event.processed_at.is_none());
-        self.queue.extend(waits.map(|logged| logged.seq));
+        let waits: Vec<u64> = waits.map(|logged| logged.seq).collect();
+        self.trace.waits(waits.iter().copied());
+        self.queue.extend(waits);
         let begins = beginning.order.is_some();
         self.stand_as_turn();
         let _ = reply.send(Ok(stored));

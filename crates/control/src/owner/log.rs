@@ -139,6 +139,7 @@ impl Owner {
     /// What follows from an append that is on the disk.
     pub(super) fn stored(&mut self, append: &Append, appended: Appended, batch: Batch) {
         self.create = None;
+        self.trace.logged(&appended.events);
         match &append.turn {
             TurnChange::Same => {}
             TurnChange::Keep(json) => self.stored_turn = Some(json.clone()),

@@ -53,6 +53,7 @@ impl Owner {
         let Some(seq) = self.queue.pop_front() else {
             return Ok(());
         };
+        self.trace.is_next(seq);
         let mut numbers = vec![seq];
         let event = self.queued(seq).await?;
         let mut notes = Vec::new();
@@ -150,7 +151,12 @@ impl Owner {
         appended: store::Appended,
     ) -> Result<(), Quit> {
         if let Some(Order::Message { event, .. }) = &beginning.order {
-            tracing::info!(turn = %event, "a turn began");
+            let traceparent = self.trace.begin(event);
+            if let Some(turn) = &mut self.turn {
+                turn.kept.trace = traceparent;
+            }
+            let lines = self.trace.lines();
+            lines.in_scope(|| tracing::info!(turn = %event, "a turn began"));
         }
         let (Work::Running(running), Some(order)) = (&self.work, &beginning.order) else {
             return self.begin_in_new_runtime(beginning, appended).await;
@@ -222,9 +228,11 @@ impl Owner {
             had_process,
             pause,
             waiting_since: began.filter(|_| !had_process).map(Instant::into_std),
+            trace: self.trace.session().clone(),
         };
+        let lines = self.trace.lines();
         self.work = Work::Starting {
-            task: tasks::start("sandbox start", start.run()),
+            task: lines.in_scope(|| tasks::start("sandbox start", start.run())),
             sandbox,
         };
     }
@@ -334,6 +342,8 @@ impl Owner {
             took_ms = turn.ran().as_millis() as u64,
             "a turn ended"
         );
+        self.trace
+            .end(conclusion.stop_reason.kind(), conclusion.error.as_ref());
         if turn.kept.tools.is_some() {
             self.renew_tools().await;
         }

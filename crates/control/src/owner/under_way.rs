@@ -41,6 +41,9 @@ pub(crate) struct Kept {
     pub(super) rescheduled: bool,
     /// How often it was.
     pub(super) restarts: u32,
+    /// Where in which trace it is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) trace: Option<String>,
     pub(super) asks: Asks,
     /// What it may use, where the session's tools are others by now.
     pub(super) tools: Option<Toolset>,
@@ -58,6 +61,7 @@ impl Default for Kept {
             interrupted: false,
             rescheduled: false,
             restarts: 0,
+            trace: None,
             asks: Asks::default(),
             tools: None,
             frames: State::default(),

@@ -207,6 +207,7 @@ async fn host(directory: &tempfile::TempDir, machine: &Machine, settings: Settin
         network: Arc::new(machine.clone()),
         settings,
         meter: metrics::SessionMeter::default(),
+        traces: traces::Traces::default(),
     };
     (Control::start(parts).await.unwrap(), store)
 }

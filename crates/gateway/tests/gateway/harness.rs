@@ -76,6 +76,7 @@ pub(crate) async fn serve(
         budget: budget.map(Cost::from_usd),
         already_spent: Cost::ZERO,
         waiting_since: None,
+        trace: traces::SessionTrace::default(),
     };
     let serving = Gateway::new(config, ledger)
         .serve(grant, listener.into())

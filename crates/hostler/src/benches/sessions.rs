@@ -84,6 +84,7 @@ impl Bench {
         };
         let services = ThisProcess {
             observer: Some(observer),
+            ..ThisProcess::default()
         };
         let Running {
             control, shutdown, ..

@@ -12,3 +12,4 @@ mod output;
 mod place;
 mod servers;
 mod serving;
+mod traces;

@@ -37,28 +37,16 @@ impl Serving {
         more: &[&str],
         manager: Option<&Path>,
     ) -> Self {
-        let path = directory.join("script.json");
-        std::fs::write(&path, script.to_string()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hostler"));
+        let mut command = command(directory, script, more);
         if let Some(manager) = manager {
             command.env("NOTIFY_SOCKET", manager);
         }
-        let mut process = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--pool", "0", "--simulate"])
-            .arg(path)
-            .arg("--data")
-            .arg(directory.join("data"))
-            .args(more)
-            .env("HOSTLER_API_KEY", ADMIN)
-            .env_remove("HOSTLER_LOG")
-            .env_remove("ANTHROPIC_API_KEY")
-            .env_remove("ANTHROPIC_BASE_URL")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        Self::of(command).await
+    }
+
+    /// What a [`command`] starts.
+    pub async fn of(mut command: Command) -> Self {
+        let mut process = command.spawn().unwrap();
         let said = BufReader::new(process.stdout.take().unwrap()).lines();
         let mut errors = process.stderr.take().unwrap();
         let log = tokio::spawn(async move {
@@ -142,6 +130,28 @@ impl Serving {
         let status = within(self.process.wait()).await.unwrap();
         (status, within(self.log).await.unwrap())
     }
+}
+
+/// Plays a script of the simulated model on the data directory below this one, with more arguments.
+pub fn command(directory: &Path, script: &Value, more: &[&str]) -> Command {
+    let path = directory.join("script.json");
+    std::fs::write(&path, script.to_string()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hostler"));
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--pool", "0", "--simulate"])
+        .arg(path)
+        .arg("--data")
+        .arg(directory.join("data"))
+        .args(more)
+        .env("HOSTLER_API_KEY", ADMIN)
+        .env_remove("HOSTLER_LOG")
+        .env_remove("ANTHROPIC_API_KEY")
+        .env_remove("ANTHROPIC_BASE_URL")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
 }
 
 /// The body of a good answer.

@@ -1,7 +1,7 @@
 //! Frames of a client: each is a request.
 
 use crate::Api;
-use crate::answer::{panicked, tell};
+use crate::answer::{note, panicked, tell};
 use crate::api_error::ApiError;
 use crate::authentication;
 use crate::call::Call;
@@ -17,9 +17,13 @@ use serde_json::json;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
-use tracing::Instrument as _;
+use traces::{Context, NewRequest};
+use tracing::{Instrument as _, field};
 use wire::Input as _;
 use wire::event_input::Send;
+
+/// Where the connection was opened.
+const ROUTE: &str = "/host/v1/sessions/{session_id}/events/ws";
 
 pub(super) struct Client {
     api: Api,
@@ -50,8 +54,8 @@ impl Client {
 
     pub(super) async fn answer(&self, frame: &str) -> Answered {
         let id = RequestId::random();
-        let span = tracing::info_span!("frame", %id, session = %self.session);
-        let handling = AssertUnwindSafe(self.send(frame).instrument(span.clone()));
+        let span = tracing::info_span!("frame", %id, session = %self.session, trace_id = field::Empty);
+        let handling = AssertUnwindSafe(self.send(&id, frame).instrument(span.clone()));
         let handled = handling.catch_unwind().await;
         let _entered = span.enter();
         match handled.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))) {
@@ -73,12 +77,31 @@ impl Client {
         }
     }
 
-    async fn send(&self, frame: &str) -> Result<String, ApiError> {
+    async fn send(&self, id: &RequestId, frame: &str) -> Result<String, ApiError> {
+        let began = Instant::now();
         let keys = self.api.resources.keys();
         let identity = authentication::identify(keys, &self.headers, Access::Workspace).await?;
         self.meter.admit(&identity.caller, Class::Other, Instant::now())?;
         let send = Send::read(json::parse(frame.as_bytes())?)?;
+        let trace = self.api.traces.request(NewRequest {
+            id: id.as_str(),
+            method: None,
+            route: ROUTE,
+            workspace: Some(&identity.workspace),
+            session: Some(self.session.clone()),
+            parent: Context::of_headers(&self.headers),
+            took: began.elapsed(),
+        });
+        note(&trace);
         let sending = self.sessions.send(&identity.workspace, &self.session, send);
-        Ok(json!({"type": "sent", "data": sending.await?}).to_string())
+        let sent = traces::within(trace.context(), sending)
+            .await
+            .map_err(ApiError::from);
+        trace.answered(
+            sent.as_ref()
+                .map_or_else(|error| error.status(), |_| StatusCode::OK)
+                .as_u16(),
+        );
+        Ok(json!({"type": "sent", "data": sent?}).to_string())
     }
 }

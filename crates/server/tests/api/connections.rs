@@ -30,6 +30,7 @@ impl Running {
             sessions: None,
             upstream: Arc::new(NoUpstream),
             metrics: metrics::Metrics::default(),
+            traces: traces::Traces::default(),
         };
         let config = Config {
             limits,

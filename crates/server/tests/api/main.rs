@@ -82,12 +82,14 @@ async fn api(directory: &TempDir, upstream: Arc<dyn Upstream>) -> Api {
         network: Arc::new(NoNetwork),
         settings: Settings::default(),
         meter: metrics.sessions.clone(),
+        traces: traces::Traces::default(),
     });
     Api {
         sessions: Some(Hosted::new(control.await.unwrap(), resources.clone())),
         resources,
         upstream,
         metrics,
+        traces: traces::Traces::default(),
     }
 }
 
