@@ -2,8 +2,10 @@
 
 mod change;
 mod made;
+mod urls;
 mod view;
 
+use crate::record::Record;
 use crate::update::Update;
 use crate::{
     AccessError, BeginError, Control, CreateError, EventStream, Input, Refused, ResourceError, Resources,
@@ -82,6 +84,7 @@ impl Hosted {
         };
         let new = made.session(workspace, &environment, create.title)?;
         let events = create.initial_events.unwrap_or_default();
+        urls::check("initial_events", &events, &new.rules)?;
         let id = if events.is_empty() {
             self.control.create(new).await?
         } else {
@@ -226,6 +229,9 @@ impl Hosted {
     ) -> Result<Vec<Event>, HostedError> {
         let row = self.find(workspace, id).await?;
         open_for_changes(&row)?;
+        if urls::any(&sent.events) {
+            urls::check("events", &sent.events, &Record::read(row)?.rules)?;
+        }
         let inputs: Result<Vec<_>, _> = sent.events.into_iter().map(Input::try_from).collect();
         let stored = self.control.send(id, inputs?).await?;
         Ok(stored.into_iter().map(|logged| logged.event).collect())

@@ -16,6 +16,8 @@ pub struct Grant {
     pub already_spent: Cost,
     /// When the message came that the session's first sandbox is for; nothing for a later one.
     pub waiting_since: Option<Instant>,
+    /// Whether the agent has the model API's search tool.
+    pub web_search: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +41,9 @@ pub trait Network: Send + Sync {
 pub trait Attachment: Send + Sync {
     /// The session's hard limit from now on.
     fn set_budget(&self, budget: Option<Cost>);
+
+    /// Whether the agent has the model API's search tool from now on.
+    fn set_web_search(&self, allowed: bool);
 
     /// Ends what is served; open model calls are closed in the ledger before this returns.
     async fn detach(self: Box<Self>);

@@ -41,6 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         budget: None,
         already_spent: Cost::ZERO,
         waiting_since: None,
+        reach: gateway::OutsideReach::default(),
     };
     let serving = gateway.serve(grant, listener.into())?;
 

@@ -2,7 +2,7 @@
 //!
 //! A call's cost is added while its answer passes, so a call that is still running counts against the next one.
 
-use crate::Secret;
+use crate::{OutsideReach, Secret};
 use domain::{Cost, PriceTable, SessionId, Usage};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ pub struct SessionGrant {
     pub already_spent: Cost,
     /// Since when somebody waits for the first call; nothing where it was made before.
     pub waiting_since: Option<Instant>,
+    pub reach: OutsideReach,
 }
 
 pub(crate) struct Session {
@@ -29,6 +30,7 @@ pub(crate) struct Session {
     budget: Mutex<Option<Cost>>,
     spent: Mutex<Spent>,
     waiting_since: Mutex<Option<Instant>>,
+    reach: Mutex<Arc<OutsideReach>>,
     /// A permit for each call that may run.
     pub(crate) calls: Arc<Semaphore>,
     /// The calls that do.
@@ -58,6 +60,7 @@ impl Session {
             budget: Mutex::new(grant.budget),
             spent: Mutex::new(spent),
             waiting_since: Mutex::new(grant.waiting_since),
+            reach: Mutex::new(Arc::new(grant.reach)),
             calls: Arc::new(Semaphore::new(concurrent_calls)),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -71,6 +74,15 @@ impl Session {
 
     pub(crate) fn set_budget(&self, budget: Option<Cost>) {
         *self.budget.lock().unwrap_or_else(PoisonError::into_inner) = budget;
+    }
+
+    pub(crate) fn reach(&self) -> Arc<OutsideReach> {
+        Arc::clone(&self.reach.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_web_search(&self, allowed: bool) {
+        let mut reach = self.reach.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut reach).web_search = allowed;
     }
 
     /// How long the session's first call was waited for; nothing for every other one.
@@ -163,6 +175,7 @@ mod tests {
             budget: None,
             already_spent: Cost::from_usd(1.0),
             waiting_since: None,
+            reach: OutsideReach::default(),
         };
         let session = Arc::new(Session::new(grant, 1));
         let prices = Arc::new(PriceTable::built_in().clone());

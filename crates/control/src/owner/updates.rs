@@ -78,6 +78,9 @@ impl Owner {
         }
         let _ = reply.send(Ok(()));
         if let Some(tools) = changed.tools {
+            if let Some(place) = &self.place {
+                place.set_tools(&tools);
+            }
             self.tools = Some(Arc::new(tools));
             // The next message starts a runtime that knows of them.
             if let Work::Running(running) = std::mem::replace(&mut self.work, Work::Nothing)

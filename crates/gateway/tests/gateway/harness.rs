@@ -2,7 +2,8 @@
 
 use domain::{Cost, SessionId};
 use gateway::{
-    Config, Credential, Gateway, Limits, MemoryLedger, RecordedCall, Secret, Serving, SessionGrant, Upstream,
+    Config, Credential, Gateway, Limits, MemoryLedger, OutsideReach, RecordedCall, Secret, Serving,
+    SessionGrant, Upstream,
 };
 use serde_json::{Value, json};
 use simulated_model::{Options, Script, Server};
@@ -76,6 +77,7 @@ pub(crate) async fn serve(
         budget: budget.map(Cost::from_usd),
         already_spent: Cost::ZERO,
         waiting_since: None,
+        reach: OutsideReach::default(),
     };
     let serving = Gateway::new(config, ledger)
         .serve(grant, listener.into())

@@ -34,6 +34,7 @@ pub(super) async fn added(options: &Options) -> anyhow::Result<Report> {
         budget: None,
         already_spent: domain::Cost::ZERO,
         waiting_since: None,
+        reach: gateway::OutsideReach::default(),
     };
     let serving = Gateway::new(Config::new(upstream), Arc::new(MemoryLedger::default()))
         .serve(grant, listener.into())?;

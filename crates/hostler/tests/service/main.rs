@@ -10,5 +10,6 @@ mod left;
 mod logs;
 mod output;
 mod place;
+mod searching;
 mod servers;
 mod serving;
