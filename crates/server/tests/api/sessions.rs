@@ -318,3 +318,29 @@ async fn an_image_by_url_is_taken_where_the_environment_allows_its_host() {
         assert_eq!(log(&fixture, &path).await["data"], json!([]), "nothing is stored");
     }
 }
+
+#[tokio::test]
+async fn the_last_moment_there_is_has_nothing_after_it() {
+    let fixture = Fixture::new().await;
+    let (path, made) = session(&fixture).await;
+    let all = [made["id"].as_str().unwrap()];
+    for (moment, is_after) in [
+        ("9999-12-31T23:59:59.999999Z", false),
+        ("9999-12-31T23:59:59.999999999-23:59", false),
+        ("0000-01-01T00:00:00Z", true),
+        ("0000-01-01T00:00:00%2B23:59", true),
+    ] {
+        let (later, earlier) = (
+            all[..usize::from(is_after)].to_vec(),
+            all[usize::from(is_after)..].to_vec(),
+        );
+        for (list, later, earlier) in [
+            ("/v1/sessions".to_owned(), later, earlier),
+            (format!("{path}/events"), Vec::new(), Vec::new()),
+        ] {
+            let query = |bound: &str| format!("{list}?created_at[{bound}]={moment}");
+            assert_eq!(fixture.all(&query("gt"), 1).await, later, "{moment}");
+            assert_eq!(fixture.all(&query("lt"), 1).await, earlier, "{moment}");
+        }
+    }
+}
