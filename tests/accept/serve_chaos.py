@@ -172,8 +172,8 @@ class Server:
             try:
                 return self.try_once(method, path, body)
             except urllib.error.HTTPError as error:
-                # 503 is an answer: nothing was done.
-                if error.code != 503 or time.monotonic() > end:
+                # 529 is an answer: nothing was done.
+                if error.code != 529 or time.monotonic() > end:
                     raise AssertionError(f"{method} {path}: {error.code} {error.read()}") from error
             except OSError:
                 if once:

@@ -2,8 +2,10 @@
 
 mod change;
 mod made;
+mod urls;
 mod view;
 
+use crate::record::Record;
 use crate::update::Update;
 use crate::{
     AccessError, BeginError, Control, CreateError, EventStream, Input, Refused, ResourceError, Resources,
@@ -20,6 +22,7 @@ use wire::sessions::{AgentInput, Create, Deleted, List, Session, SessionAgent};
 use wire::{Event, Invalid, Page, event_input, event_list};
 
 const KIND: &str = "session";
+const MICROSECOND: Duration = Duration::microseconds(1);
 /// Sessions of a list that are looked at together.
 const AT_ONCE: usize = 8;
 
@@ -82,6 +85,7 @@ impl Hosted {
         };
         let new = made.session(workspace, &environment, create.title)?;
         let events = create.initial_events.unwrap_or_default();
+        urls::check("initial_events", &events, &new.rules)?;
         let id = if events.is_empty() {
             self.control.create(new).await?
         } else {
@@ -137,9 +141,8 @@ impl Hosted {
         list: List,
     ) -> Result<TwoWayPage<Session>, HostedError> {
         let order = list.order.unwrap_or(Order::Desc);
-        let micro = Duration::microseconds(1);
-        let from = latest([list.created_after.map(|at| at + micro), list.created_from]);
-        let to = earliest([list.created_before.map(|at| at - micro), list.created_to]);
+        let from = latest([list.created_after.map(after), list.created_from]);
+        let to = earliest([list.created_before.map(before), list.created_to]);
         let statuses: Vec<&str> = list.statuses.iter().map(|status| status.as_str()).collect();
         let slice = Listing::new("sessions", order)
             .filter("workspace", Some(workspace.to_string()))
@@ -226,6 +229,9 @@ impl Hosted {
     ) -> Result<Vec<Event>, HostedError> {
         let row = self.find(workspace, id).await?;
         open_for_changes(&row)?;
+        if urls::any(&sent.events) {
+            urls::check("events", &sent.events, &Record::read(row)?.rules)?;
+        }
         let inputs: Result<Vec<_>, _> = sent.events.into_iter().map(Input::try_from).collect();
         let stored = self.control.send(id, inputs?).await?;
         Ok(stored.into_iter().map(|logged| logged.event).collect())
@@ -239,9 +245,8 @@ impl Hosted {
     ) -> Result<Page<Event>, HostedError> {
         self.find(workspace, id).await?;
         let order = list.order.unwrap_or(Order::Asc);
-        let micro = Duration::microseconds(1);
-        let from = latest([list.after.map(|at| at + micro), list.from]);
-        let to = earliest([list.before.map(|at| at - micro), list.to]);
+        let from = latest([list.after.map(after), list.from]);
+        let to = earliest([list.before.map(before), list.to]);
         let types = (!list.types.is_empty()).then(|| list.types.join(","));
         let slice = Listing::new("events", order)
             .filter("session", Some(id.to_string()))
@@ -314,6 +319,15 @@ fn open_for_changes(row: &store::Session) -> Result<(), Refused> {
         _ if row.status == SessionStatus::Terminated => Err(Refused::terminated(&row.id)),
         _ => Ok(()),
     }
+}
+
+/// The first moment after this one that something can be of: times have microseconds, and an end.
+fn after(moment: OffsetDateTime) -> OffsetDateTime {
+    moment.saturating_add(MICROSECOND)
+}
+
+fn before(moment: OffsetDateTime) -> OffsetDateTime {
+    moment.saturating_sub(MICROSECOND)
 }
 
 fn latest(moments: [Option<OffsetDateTime>; 2]) -> Option<OffsetDateTime> {

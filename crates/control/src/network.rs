@@ -18,6 +18,8 @@ pub struct Grant {
     pub waiting_since: Option<Instant>,
     /// Where the session's model calls are told.
     pub trace: traces::SessionTrace,
+    /// Whether the agent has the model API's search tool.
+    pub web_search: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,9 @@ pub trait Network: Send + Sync {
 pub trait Attachment: Send + Sync {
     /// The session's hard limit from now on.
     fn set_budget(&self, budget: Option<Cost>);
+
+    /// Whether the agent has the model API's search tool from now on.
+    fn set_web_search(&self, allowed: bool);
 
     /// Ends what is served; open model calls are closed in the ledger before this returns.
     async fn detach(self: Box<Self>);

@@ -6,6 +6,7 @@ use crate::CleanupFailure;
 use crate::network::{Attachment, Grant};
 use crate::record::Record;
 use crate::sessions::Parts;
+use crate::toolset::Toolset;
 use domain::{Cost, SandboxId, SandboxState};
 use guest_protocol::Client;
 use std::time::Instant;
@@ -143,6 +144,7 @@ impl Place {
                     already_spent: spent.cost,
                     waiting_since,
                     trace: trace.clone(),
+                    web_search: searches(record.settings.tools.as_ref()),
                 };
                 let attached = parts.network.attach(session, grant, created.listeners).await;
                 attached.map_err(PlaceError::from)
@@ -169,6 +171,13 @@ impl Place {
     pub(crate) fn set_budget(&self, budget: Option<Cost>) {
         if let Some(attachment) = &self.attachment {
             attachment.set_budget(budget);
+        }
+    }
+
+    /// The agent's tools from now on.
+    pub(crate) fn set_tools(&self, tools: &Toolset) {
+        if let Some(attachment) = &self.attachment {
+            attachment.set_web_search(searches(Some(tools)));
         }
     }
 
@@ -227,6 +236,12 @@ async fn create_on_earlier(
     }
     spec.files_from = None;
     Ok((create(parts, spec).await?, Files::Lost))
+}
+
+/// Whether the model API may search the web for an agent with these tools. Where nobody chose them it may not: what
+/// it asks for leaves the machine.
+fn searches(tools: Option<&Toolset>) -> bool {
+    tools.is_some_and(Toolset::has_web_search)
 }
 
 async fn create(parts: &Parts, spec: &sandbox::Spec) -> Result<sandbox::Created, sandbox::Error> {

@@ -8,6 +8,7 @@ use crate::translate::runtime_tool_name;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use wire::agents::BuiltInTool;
 use wire::{EvaluatedPermission, Evaluation};
 
 /// The host's server of custom tools, as runtimes know it.
@@ -83,6 +84,10 @@ pub(crate) fn judge(toolset: Option<&Toolset>, name: &str) -> Judged {
 impl Toolset {
     pub(crate) fn custom_tool(&self, name: &str) -> Option<&CustomTool> {
         self.custom.iter().find(|tool| tool.name == name)
+    }
+
+    pub(crate) fn has_web_search(&self) -> bool {
+        self.built_in.contains_key(BuiltInTool::WebSearch.as_str())
     }
 
     /// What a runtime's command line says of its tools.

@@ -33,6 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         already_spent: Cost::ZERO,
         waiting_since: None,
         trace: traces::SessionTrace::default(),
+        reach: gateway::OutsideReach::default(),
     };
     let serving = gateway.serve(grant, listener.into())?;
 

@@ -18,15 +18,6 @@ use time::OffsetDateTime;
 /// What the time is, for the ledger.
 pub type Clock = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
 
-/// Whether the model API may reach the outside on a session's behalf (web search and fetch, MCP servers, URLs of
-/// images and documents). It is a way around the session's egress rules.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum OutsideReach {
-    #[default]
-    Refuse,
-    Allow,
-}
-
 #[derive(Clone)]
 pub struct Config {
     pub upstream: Upstream,
@@ -35,7 +26,6 @@ pub struct Config {
     pub retries: Retries,
     /// Ids that may be called; any if there is no list.
     pub models: Option<Vec<String>>,
-    pub outside_reach: OutsideReach,
     pub resolver: Resolver,
     pub clock: Clock,
 }
@@ -49,7 +39,6 @@ impl Config {
             limits: Limits::default(),
             retries: Retries::default(),
             models: None,
-            outside_reach: OutsideReach::default(),
             resolver: Resolver::system(),
             clock: Arc::new(OffsetDateTime::now_utc),
         }

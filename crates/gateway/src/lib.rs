@@ -32,9 +32,10 @@ mod sse;
 mod upstream;
 mod usage_report;
 
-pub use gateway::{Clock, Config, Gateway, OutsideReach};
+pub use gateway::{Clock, Config, Gateway};
 pub use ledger::{CallId, CallOutcome, Ended, Ledger, LedgerError, MemoryLedger, NewCall, RecordedCall};
 pub use limits::Limits;
+pub use outside_reach::OutsideReach;
 pub use retry::Retries;
 pub use secret::Secret;
 pub use serving::Serving;

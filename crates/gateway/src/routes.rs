@@ -2,11 +2,11 @@
 
 use crate::api_error::{ApiError, Reply, whole};
 use crate::call::{self, Call};
-use crate::gateway::{OutsideReach, Shared};
+use crate::gateway::Shared;
 use crate::request_head::RequestHead;
 use crate::send::Outgoing;
 use crate::session::Session;
-use crate::{admission, headers, outside_reach};
+use crate::{admission, headers};
 use bytes::{Bytes, BytesMut};
 use http::uri::PathAndQuery;
 use http::{Method, Request, StatusCode};
@@ -59,7 +59,7 @@ async fn message(context: Context, request: Request<Incoming>, received: Instant
     } = context;
     let (outgoing, permit) = read(&shared, &session, request).await?;
     let head = RequestHead::parse(&outgoing.body)?;
-    check_reach(&shared, &outgoing.body)?;
+    check_reach(&session, &outgoing.body)?;
     admission::admit(
         &session,
         &shared.config.prices,
@@ -97,22 +97,17 @@ async fn uncounted(context: Context, request: Request<Incoming>) -> Result<Reply
     let (outgoing, permit) = read(&context.shared, &context.session, request).await?;
     if outgoing.method == Method::POST {
         RequestHead::parse(&outgoing.body)?;
-        check_reach(&context.shared, &outgoing.body)?;
+        check_reach(&context.session, &outgoing.body)?;
     }
     let answered = call::uncounted(&context.shared, outgoing).await;
     drop(permit);
     answered
 }
 
-fn check_reach(shared: &Shared, body: &[u8]) -> Result<(), ApiError> {
-    if shared.config.outside_reach == OutsideReach::Allow {
-        return Ok(());
-    }
-    match outside_reach::find(body) {
+fn check_reach(session: &Session, body: &[u8]) -> Result<(), ApiError> {
+    match session.reach().refuse(body) {
         None => Ok(()),
-        Some(what) => Err(ApiError::invalid_request(format!(
-            "{what} would have the model API reach the outside, which this session's network policy does not allow"
-        ))),
+        Some(why) => Err(ApiError::invalid_request(why)),
     }
 }
 

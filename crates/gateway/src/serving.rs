@@ -39,6 +39,11 @@ impl Serving {
         self.session.set_budget(budget);
     }
 
+    /// Whether the model API may search the web for the session, from the next call on.
+    pub fn set_web_search(&self, allowed: bool) {
+        self.session.set_web_search(allowed);
+    }
+
     /// Since this serving began, calls that are still running included.
     pub fn usage(&self) -> Usage {
         self.session.spent().usage

@@ -2,7 +2,7 @@
 //!
 //! A call's cost is added while its answer passes, so a call that is still running counts against the next one.
 
-use crate::Secret;
+use crate::{OutsideReach, Secret};
 use domain::{Cost, PriceTable, SessionId, Usage};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,6 +24,7 @@ pub struct SessionGrant {
     pub waiting_since: Option<Instant>,
     /// Where its calls are told.
     pub trace: SessionTrace,
+    pub reach: OutsideReach,
 }
 
 pub(crate) struct Session {
@@ -33,6 +34,7 @@ pub(crate) struct Session {
     spent: Mutex<Spent>,
     waiting_since: Mutex<Option<Instant>>,
     pub(crate) trace: SessionTrace,
+    reach: Mutex<Arc<OutsideReach>>,
     /// A permit for each call that may run.
     pub(crate) calls: Arc<Semaphore>,
     /// The calls that do.
@@ -63,6 +65,7 @@ impl Session {
             spent: Mutex::new(spent),
             waiting_since: Mutex::new(grant.waiting_since),
             trace: grant.trace,
+            reach: Mutex::new(Arc::new(grant.reach)),
             calls: Arc::new(Semaphore::new(concurrent_calls)),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -76,6 +79,15 @@ impl Session {
 
     pub(crate) fn set_budget(&self, budget: Option<Cost>) {
         *self.budget.lock().unwrap_or_else(PoisonError::into_inner) = budget;
+    }
+
+    pub(crate) fn reach(&self) -> Arc<OutsideReach> {
+        Arc::clone(&self.reach.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_web_search(&self, allowed: bool) {
+        let mut reach = self.reach.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut reach).web_search = allowed;
     }
 
     /// How long the session's first call was waited for; nothing for every other one.
@@ -169,6 +181,7 @@ mod tests {
             already_spent: Cost::from_usd(1.0),
             waiting_since: None,
             trace: SessionTrace::default(),
+            reach: OutsideReach::default(),
         };
         let session = Arc::new(Session::new(grant, 1));
         let prices = Arc::new(PriceTable::built_in().clone());

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use control::{Attachment, Grant, Network, NetworkError};
 use domain::{Cost, SessionId};
 use egress::{Egress, EgressSockets};
-use gateway::{Gateway, SessionGrant};
+use gateway::{Gateway, OutsideReach, SessionGrant};
 
 pub(crate) struct HostNetwork {
     pub(crate) gateway: Gateway,
@@ -51,7 +51,7 @@ impl Network for HostNetwork {
         };
         let egress = self
             .egress
-            .serve(session.clone(), grant.rules, sockets)
+            .serve(session.clone(), grant.rules.clone(), sockets)
             .map_err(|error| unserved(&error))?;
         let session_grant = SessionGrant {
             session_id: session.clone(),
@@ -60,6 +60,10 @@ impl Network for HostNetwork {
             already_spent: grant.already_spent,
             waiting_since: grant.waiting_since,
             trace: grant.trace,
+            reach: OutsideReach {
+                web_search: grant.web_search,
+                urls: grant.rules,
+            },
         };
         let gateway = self
             .gateway
@@ -73,6 +77,10 @@ impl Network for HostNetwork {
 impl Attachment for Served {
     fn set_budget(&self, budget: Option<Cost>) {
         self.gateway.set_budget(budget);
+    }
+
+    fn set_web_search(&self, allowed: bool) {
+        self.gateway.set_web_search(allowed);
     }
 
     async fn detach(self: Box<Self>) {

@@ -36,6 +36,19 @@ pub enum HostError {
     Port { port: String },
 }
 
+/// Why a text is not a URL that leads to a host.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    #[error("it does not begin with https:// or http://")]
+    Scheme,
+    #[error("it has a user name")]
+    UserInfo,
+    #[error("it has {character:?} in it: write that as %XX")]
+    Character { character: char },
+    #[error(transparent)]
+    Host(#[from] HostError),
+}
+
 /// A DNS name: lower case, no trailing dot, labels of letters, digits, hyphens and underscores.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostName(Arc<str>);
@@ -185,6 +198,28 @@ impl Destination {
     }
 }
 
+impl Destination {
+    /// Where an `http` or `https` URL leads. Strict, so that no other reader of the URL comes to another host: there is
+    /// no user name, no backslash, and nothing that a reader may drop.
+    pub fn of_url(url: &str) -> Result<Self, UrlError> {
+        let (scheme, rest) = url.split_once("://").ok_or(UrlError::Scheme)?;
+        let port = match scheme.to_ascii_lowercase().as_str() {
+            "https" => 443,
+            "http" => 80,
+            _ => return Err(UrlError::Scheme),
+        };
+        let dropped = |character: char| character.is_control() || character.is_whitespace();
+        if let Some(character) = rest.chars().find(|character| dropped(*character)) {
+            return Err(UrlError::Character { character });
+        }
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if authority.contains('@') {
+            return Err(UrlError::UserInfo);
+        }
+        Ok(Self::parse(authority, Some(port))?)
+    }
+}
+
 impl fmt::Display for Destination {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}:{}", self.host, self.port)
@@ -213,6 +248,38 @@ mod tests {
     use super::*;
 
     type Check = fn(&HostError) -> bool;
+
+    #[test]
+    fn a_url_leads_to_one_host_or_is_refused() {
+        for (url, expected) in [
+            ("https://api.example.com/a?b=c#d", "api.example.com:443"),
+            ("HTTP://API.example.com", "api.example.com:80"),
+            ("https://api.example.com:8443/a@b", "api.example.com:8443"),
+            ("https://[2001:db8::1]/a", "[2001:db8::1]:443"),
+            ("http://10.0.0.5?x", "10.0.0.5:80"),
+        ] {
+            assert_eq!(Destination::of_url(url).unwrap().to_string(), expected, "{url}");
+        }
+        for url in [
+            "",
+            "api.example.com",
+            "ftp://api.example.com",
+            "data:text/plain,x",
+            " https://api.example.com",
+            "https:/api.example.com",
+            "https:///api.example.com",
+            "https://api.example.com@evil.example",
+            "https://api.example.com\\.evil.example",
+            "https://api.example.com\t.evil.example/",
+            "https://api.example.com/a\nb",
+            "https://api.example.com:0/",
+            "https://api.example.com:x/",
+            "https://api%2eexample.com/",
+            "https://0x7f000001/",
+        ] {
+            assert!(Destination::of_url(url).is_err(), "{url}");
+        }
+    }
 
     #[test]
     fn names_are_folded_and_lose_the_trailing_dot() {

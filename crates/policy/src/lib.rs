@@ -11,7 +11,7 @@ pub mod pattern;
 pub mod rules;
 
 pub use address::AddressClass;
-pub use host::{Destination, Host, HostError, HostName};
+pub use host::{Destination, Host, HostError, HostName, UrlError};
 pub use network::Network;
 pub use pattern::{Pattern, PatternError, Ports, Problem};
 pub use rules::{Decision, MatchedRule, Reason, Rules, RulesError};

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use wire::{ErrorBody, ErrorType, Invalid};
 
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+const OVERLOADED: u16 = 529;
 const ENDING: &str = "the server is ending: try again";
 const INSIDE: &str = "the server could not do this; its log has the reason under this request's id";
 
@@ -147,13 +148,16 @@ impl ApiError {
         error
     }
 
+    /// It may be different in a moment. The API has a status of its own for that.
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            ErrorType::OverloadedError,
-            message,
-        )
-        .with_header(RETRY_AFTER, HeaderValue::from(1_u64))
+        let status = StatusCode::from_u16(OVERLOADED).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        Self::new(status, ErrorType::OverloadedError, message)
+            .with_header(RETRY_AFTER, HeaderValue::from(1_u64))
+    }
+
+    /// As whoever balances load over servers expects it.
+    pub(crate) fn not_ready(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorType::ApiError, message)
     }
 
     pub(crate) fn cause(&self) -> Option<&str> {
@@ -381,7 +385,7 @@ mod tests {
         assert_eq!(body["error"]["type"], "api_error");
         assert!(!body.to_string().contains("secret"), "{body}");
         let (status, headers, body) = shown(store::Error::Closed).await;
-        assert_eq!((status, headers.contains_key("retry-after")), (503, true));
+        assert_eq!((status, headers.contains_key("retry-after")), (529, true));
         assert_eq!(body["error"]["type"], "overloaded_error");
     }
 }

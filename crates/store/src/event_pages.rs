@@ -9,6 +9,8 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 use time::OffsetDateTime;
 use wire::page::Order;
 
+const BY_ID: &str = "SELECT seq FROM events WHERE session_id = $1 AND id = $2";
+
 /// Which events; bounds are inclusive, and of when an event was processed.
 #[derive(Debug, Clone)]
 pub struct EventFilter {
@@ -71,12 +73,34 @@ impl Store {
 
     /// The number of an event.
     pub async fn event_seq(&self, session: &SessionId, id: &EventId) -> Result<Option<u64>, Error> {
-        let seq: Option<i64> = sqlx::query_scalar("SELECT seq FROM events WHERE session_id = $1 AND id = $2")
+        let seq: Option<i64> = sqlx::query_scalar(BY_ID)
             .bind(session.as_str())
             .bind(id.as_str())
             .fetch_optional(self.readers())
             .await
             .map_err(Error::at("looking for an event"))?;
         Ok(seq.map(|seq| seq as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Instance;
+    use sqlx::AssertSqlSafe;
+
+    #[tokio::test]
+    async fn an_event_is_looked_for_in_an_index() {
+        let directory = tempfile::tempdir().unwrap();
+        let instance = Instance::open(&directory.path().join("data")).unwrap();
+        let store = Store::open(instance).await.unwrap();
+        let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {BY_ID}")))
+            .bind("sesn_x")
+            .bind("sevt_x")
+            .fetch_one(store.readers())
+            .await
+            .unwrap();
+        let plan: &str = plan.get("detail");
+        assert!(plan.contains("events_by_id (session_id=? AND id=?)"), "{plan}");
     }
 }

@@ -6,10 +6,11 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
 use std::path::Path;
 
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     include_str!("schema/0001_sessions.sql"),
     include_str!("schema/0002_resources.sql"),
     include_str!("schema/0003_hosted_sessions.sql"),
+    include_str!("schema/0004_events_by_id.sql"),
 ];
 
 pub(crate) async fn connect_and_migrate(

@@ -5,7 +5,7 @@ use crate::open::{Unknown, open_enum};
 use crate::session::{SessionError, StopDetails, StopReason};
 use crate::usage::{Budget, ModelUsage, SessionUsage};
 use domain::EventId;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
@@ -111,15 +111,32 @@ pub enum Body {
     },
     #[serde(rename = "session.error")]
     SessionError { error: SessionError },
+    /// What changed, as it is from now; `null` is what there is none of any more.
     #[serde(rename = "session.updated")]
     SessionUpdated {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(
+            default,
+            deserialize_with = "present",
+            skip_serializing_if = "Option::is_none"
+        )]
         agent: Option<Value>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(
+            default,
+            deserialize_with = "present",
+            skip_serializing_if = "Option::is_none"
+        )]
         budget: Option<Value>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(
+            default,
+            deserialize_with = "present",
+            skip_serializing_if = "Option::is_none"
+        )]
         metadata: Option<Value>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(
+            default,
+            deserialize_with = "present",
+            skip_serializing_if = "Option::is_none"
+        )]
         title: Option<Value>,
     },
     /// The last event of a session that was deleted; only ever streamed.
@@ -146,6 +163,11 @@ open_enum!(Body:
     "session.usage", "session.error", "session.updated", "session.deleted",
     "span.model_request_start", "span.model_request_end",
 );
+
+/// A field that is there, also where it is `null`.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
 
 /// A user's answer to a call that asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

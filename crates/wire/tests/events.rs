@@ -36,6 +36,7 @@ fn samples() -> Vec<Value> {
         json!({"type":"session.error","error":{"type":"a_later_error","message":"m",
                "retry_status":{"type":"terminal"}}}),
         json!({"type":"session.updated","title":"t"}),
+        json!({"type":"session.updated","budget":null,"title":null}),
         json!({"type":"span.model_request_start"}),
         json!({"type":"span.model_request_end","model_request_start_id":ID,"model_usage":
                {"input_tokens":1,"output_tokens":2,"cache_read_input_tokens":3,"cache_creation_input_tokens":4}}),

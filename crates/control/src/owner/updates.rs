@@ -98,6 +98,9 @@ impl Owner {
     /// The next message starts a runtime that has the session's present tools.
     pub(super) async fn renew_tools(&mut self) {
         self.tools = self.record.settings.tools.clone().map(Arc::new);
+        if let (Some(place), Some(tools)) = (&self.place, &self.tools) {
+            place.set_tools(tools);
+        }
         match std::mem::replace(&mut self.work, Work::Nothing) {
             Work::Running(running) => {
                 if !running.runtime.remove().await {

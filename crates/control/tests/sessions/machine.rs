@@ -266,6 +266,8 @@ impl Attachment for Served {
         self.0.budgets.lock().unwrap().push(budget);
     }
 
+    fn set_web_search(&self, _: bool) {}
+
     async fn detach(self: Box<Self>) {
         self.0.detached.fetch_add(1, Ordering::SeqCst);
     }

@@ -2,7 +2,8 @@
 
 use domain::{Cost, SessionId};
 use gateway::{
-    Config, Credential, Gateway, Limits, MemoryLedger, RecordedCall, Secret, Serving, SessionGrant, Upstream,
+    Config, Credential, Gateway, Limits, MemoryLedger, OutsideReach, RecordedCall, Secret, Serving,
+    SessionGrant, Upstream,
 };
 use serde_json::{Value, json};
 use simulated_model::{Options, Script, Server};
@@ -77,6 +78,7 @@ pub(crate) async fn serve(
         already_spent: Cost::ZERO,
         waiting_since: None,
         trace: traces::SessionTrace::default(),
+        reach: OutsideReach::default(),
     };
     let serving = Gateway::new(config, ledger)
         .serve(grant, listener.into())

@@ -5,7 +5,7 @@ use crate::harness::{
     stack_with, token_header,
 };
 use domain::{PriceTable, Usage};
-use gateway::{Ended, MemoryLedger, OutsideReach};
+use gateway::{Ended, MemoryLedger};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -172,19 +172,24 @@ async fn requests_beside_the_conversation_cost_nothing() {
 }
 
 #[tokio::test]
-async fn requests_that_reach_outside_through_the_model_api_are_refused_unless_allowed() {
-    let mut body = request("look it up");
-    body["tools"] = json!([{"type": "web_fetch_20250910", "name": "web_fetch"}]);
-    let refusing = stack(&reply("x")).await;
-    let (status, _, message) = refusing.ask(&body).await.error();
-    assert_eq!(status, 400);
-    assert!(message.contains("web_fetch_20250910"), "{message}");
-    assert_eq!(refusing.model.ledger().totals().requests, 0);
-    let allowing = stack_with(&reply("x"), None, |config| {
-        config.outside_reach = OutsideReach::Allow;
-    })
-    .await;
-    assert_eq!(allowing.ask(&body).await.status, 200);
+async fn requests_that_reach_outside_through_the_model_api_are_refused_unless_they_are_granted() {
+    let with = |tool: &str| {
+        let mut body = request("look it up");
+        body["tools"] = json!([{"type": tool, "name": "web"}]);
+        body
+    };
+    let stack = stack(&reply("x")).await;
+    for tool in ["web_fetch_20250910", "web_search_20250305"] {
+        let (status, _, message) = stack.ask(&with(tool)).await.error();
+        assert_eq!(status, 400);
+        assert!(message.contains(tool), "{message}");
+    }
+    assert_eq!(stack.model.ledger().totals().requests, 0);
+    stack.serving.set_web_search(true);
+    assert_eq!(stack.ask(&with("web_search_20250305")).await.status, 200);
+    assert_eq!(stack.ask(&with("web_fetch_20250910")).await.status, 400);
+    stack.serving.set_web_search(false);
+    assert_eq!(stack.ask(&with("web_search_20250305")).await.status, 400);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -35,6 +35,7 @@ pub(super) async fn added(options: &Options) -> anyhow::Result<Report> {
         already_spent: domain::Cost::ZERO,
         waiting_since: None,
         trace: traces::SessionTrace::default(),
+        reach: gateway::OutsideReach::default(),
     };
     let serving = Gateway::new(Config::new(upstream), Arc::new(MemoryLedger::default()))
         .serve(grant, listener.into())?;

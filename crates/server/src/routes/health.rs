@@ -33,7 +33,7 @@ fn health() -> Result<Reply, ApiError> {
 
 async fn readiness(call: Call) -> Result<Reply, ApiError> {
     if call.ending.is_closed() {
-        return Err(ApiError::unavailable("the server is ending"));
+        return Err(ApiError::not_ready("the server is ending"));
     }
     call.api.resources.store().ping().await?;
     reply::ok(&json!({"status": "ok"}))

@@ -262,3 +262,85 @@ async fn events_are_listed_by_type_and_in_both_orders() {
     let down = fixture.all(&format!("{events}?order=desc"), 1).await;
     assert_eq!(down.last().unwrap(), &messages[0]);
 }
+
+#[tokio::test]
+async fn an_image_by_url_is_taken_where_the_environment_allows_its_host() {
+    let fixture = Fixture::new().await;
+    let (_, closed) = session(&fixture).await;
+    let networking = json!({"type": "limited", "allowed_hosts": ["*.example.com"]});
+    let open = json!({"name": "e", "config": {"type": "cloud", "networking": networking}});
+    let open = fixture.post("/v1/environments", open).await.resource();
+    let message = |url: &str| {
+        let text = json!({"type": "text", "text": "what is it?"});
+        let image = json!({"type": "image", "source": {"type": "url", "url": url}});
+        json!([{"type": "user.message", "content": [text, image]}])
+    };
+    for (environment, url, expected) in [
+        (&open["id"], "https://images.example.com/a.png", None),
+        (
+            &open["id"],
+            "https://images.example.org/a.png",
+            Some("no rule allows it"),
+        ),
+        (
+            &open["id"],
+            "https://a.example.com@b.example.org/",
+            Some("user name"),
+        ),
+        (&open["id"], "file:///etc/passwd", Some("https://")),
+        (
+            &closed["environment_id"],
+            "https://images.example.com/a.png",
+            Some("no rule allows it"),
+        ),
+    ] {
+        let with = json!({"agent": closed["agent"]["id"], "environment_id": environment});
+        let mut beginning = with.clone();
+        beginning["initial_events"] = message(url);
+        let begun = fixture.post("/v1/sessions", beginning).await;
+        let made = fixture.post("/v1/sessions", with).await.resource();
+        let path = format!("/v1/sessions/{}", made["id"].as_str().unwrap());
+        let sent = fixture
+            .post(&format!("{path}/events"), json!({"events": message(url)}))
+            .await;
+        let Some(expected) = expected else {
+            assert_eq!((begun.status.as_u16(), sent.status.as_u16()), (200, 200));
+            continue;
+        };
+        for (answer, field) in [(begun, "initial_events"), (sent, "events")] {
+            assert_eq!(answer.error(), (400, "invalid_request_error"), "{url}");
+            assert_eq!(
+                answer.json["error"]["details"]["field"],
+                format!("{field}[0].content[1].source.url")
+            );
+            assert!(answer.message().contains(expected), "{}", answer.message());
+        }
+        assert_eq!(log(&fixture, &path).await["data"], json!([]), "nothing is stored");
+    }
+}
+
+#[tokio::test]
+async fn the_last_moment_there_is_has_nothing_after_it() {
+    let fixture = Fixture::new().await;
+    let (path, made) = session(&fixture).await;
+    let all = [made["id"].as_str().unwrap()];
+    for (moment, is_after) in [
+        ("9999-12-31T23:59:59.999999Z", false),
+        ("9999-12-31T23:59:59.999999999-23:59", false),
+        ("0000-01-01T00:00:00Z", true),
+        ("0000-01-01T00:00:00%2B23:59", true),
+    ] {
+        let (later, earlier) = (
+            all[..usize::from(is_after)].to_vec(),
+            all[usize::from(is_after)..].to_vec(),
+        );
+        for (list, later, earlier) in [
+            ("/v1/sessions".to_owned(), later, earlier),
+            (format!("{path}/events"), Vec::new(), Vec::new()),
+        ] {
+            let query = |bound: &str| format!("{list}?created_at[{bound}]={moment}");
+            assert_eq!(fixture.all(&query("gt"), 1).await, later, "{moment}");
+            assert_eq!(fixture.all(&query("lt"), 1).await, earlier, "{moment}");
+        }
+    }
+}

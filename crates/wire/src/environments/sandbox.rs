@@ -20,6 +20,9 @@ const RESERVED: [&str; 10] = [
     "CLAUDE_CONFIG_DIR",
 ];
 const RESERVED_PREFIXES: [&str; 2] = ["ANTHROPIC_", "HOSTLER_"];
+/// Of all variables, names and values together: one of them must fit into one string of `execve` (128 KiB), and all of
+/// them, with each byte escaped in JSON, into a request to a guest (1 MiB).
+const ENV_BYTES: usize = 96 << 10;
 
 /// Resolved: every default is written out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -125,7 +128,18 @@ impl Settings {
             };
             Invalid::new(field, error.to_string())
         })?;
-        self.env.keys().try_for_each(|name| check_variable(name))
+        self.env.keys().try_for_each(|name| check_variable(name))?;
+        let bytes: usize = self
+            .env
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        if bytes > ENV_BYTES {
+            let problem =
+                format!("has {bytes} bytes of names and values, and at most {ENV_BYTES} can be given");
+            return Err(Invalid::new("env", problem));
+        }
+        Ok(())
     }
 }
 

@@ -138,6 +138,13 @@ fn what_is_wrong_is_said_with_its_path_and_what_is_allowed() {
             "hostler.env.https_proxy: is set by hostler itself and cannot be given",
         ),
         (
+            with(
+                "hostler",
+                json!({"env": {"A": "ä".repeat(32_768), "B": "b".repeat(32_768)}}),
+            ),
+            "hostler.env: has 98306 bytes of names and values, and at most 98304 can be given",
+        ),
+        (
             with("hostler", json!({"env": {"ANTHROPIC_API_KEY": "x"}})),
             "hostler.env.ANTHROPIC_API_KEY: is set by hostler itself and cannot be given",
         ),
