@@ -1,4 +1,4 @@
-//! The names of what spans tell: those of OpenTelemetry's semantic conventions (GenAI 1.41, HTTP), and ours where they
+//! The names of what spans tell: those of OpenTelemetry's semantic conventions (`GenAI` 1.41, HTTP), and ours where they
 //! have none.
 
 pub(crate) const AGENT_ID: &str = "gen_ai.agent.id";

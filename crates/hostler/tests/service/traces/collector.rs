@@ -64,7 +64,7 @@ impl Collector {
     pub fn named(&self, name: &str) -> Vec<Span> {
         let mut found: Vec<Span> = self.spans();
         found.retain(|span| span.json["name"] == name);
-        found.sort_by_key(|span| span.began());
+        found.sort_by_key(Span::began);
         found
     }
 }
