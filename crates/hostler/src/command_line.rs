@@ -42,11 +42,6 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
     if let Err(error) = start_log(if serves { "info" } else { "error" }) {
         return fail(&format!("{error:#}"));
     }
-    if let Program::Command(cli::Command::Serve(arguments)) = &arguments.program
-        && let Err(error) = service::prepare(arguments)
-    {
-        return fail(&format!("{error:#}"));
-    }
     let traces = match traces_of(&arguments.program) {
         Ok(traces) => traces,
         Err(error) => {
@@ -54,6 +49,11 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Program::Command(cli::Command::Serve(arguments)) = &arguments.program
+        && let Err(error) = service::prepare(arguments)
+    {
+        return fail(&format!("{error:#}"));
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start threads: {error}")),

@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use std::fmt;
 
 const TRACEPARENT: &str = "traceparent";
+/// Of the first version; later ones only add to it. The propagator takes shorter ones for what they are not.
+const LENGTH: usize = 55;
 
 tokio::task_local! {
     static CURRENT: Option<Context>;
@@ -21,12 +23,18 @@ pub struct Context(pub(crate) SpanContext);
 impl Context {
     /// That of a client, by the headers of W3C Trace Context. What is wrong in them is as if it were not there.
     pub fn of_headers(headers: &HeaderMap) -> Option<Self> {
-        headers.get(TRACEPARENT)?;
+        let traceparent = headers.get(TRACEPARENT)?;
+        if traceparent.len() < LENGTH {
+            return None;
+        }
         Self::extracted(&TraceContextPropagator::new().extract(&HeaderExtractor(headers)))
     }
 
     /// From [`traceparent`](Self::traceparent).
     pub(crate) fn parse(traceparent: &str) -> Option<Self> {
+        if traceparent.len() < LENGTH {
+            return None;
+        }
         let headers = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
         Self::extracted(&TraceContextPropagator::new().extract(&headers))
     }
