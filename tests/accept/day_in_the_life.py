@@ -7,7 +7,6 @@ import collections
 import contextlib
 import json
 import os
-import pathlib
 import signal
 import sqlite3
 import subprocess

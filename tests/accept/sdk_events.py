@@ -10,10 +10,10 @@ import re
 
 from support import sdk
 from support import session as sessions
-from support.model import SAYS_RESULT, says, script, uses, when
-from support.server import main, until
-from support.session import (TOOLSET, agent, allow, answer, asking, block, budget, custom, deny, environment, expecting,
-                             message, of, one, say, send, session, text, types)
+from support.model import says, script, uses, when
+from support.server import main
+from support.session import (agent, allow, answer, asking, block, budget, custom, deny, environment, expecting, message,
+                             of, one, say, send, session, text, types)
 
 CRATES = pathlib.Path(__file__).resolve().parents[2] / "crates"
 # What a host of several sessions never tells: its sessions go on, whatever happens, until they are archived.
