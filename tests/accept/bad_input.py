@@ -12,7 +12,7 @@ import threading
 import time
 
 from support import http
-from support.model import SAYS_RESULT, script, uses, when
+from support.model import script, uses, when
 from support.server import main, until
 
 AGENT = {"name": "tester", "model": "claude-sonnet-5-5", "tools": [
@@ -186,9 +186,12 @@ def limits_and_cursors(server):
     world, theirs = World(server, "cursors"), World(server, "cursors-of-others")
     for each in (world, theirs):
         for _ in range(3):
-            each.new_session(), each.ok("POST", "/v1/agents", AGENT), each.ok("POST", "/v1/environments", {"name": "x"})
+            each.new_session()
+            each.ok("POST", "/v1/agents", AGENT)
+            each.ok("POST", "/v1/environments", {"name": "x"})
         each.ok("POST", f"/v1/agents/{each.agent['id']}", {"name": "renamed"})
-        each.ok("POST", each.events, INTERRUPT), each.ok("POST", each.events, INTERRUPT)
+        for _ in range(2):
+            each.ok("POST", each.events, INTERRUPT)
     versions = "/v1/agents/%s/versions"
     lists = {"agents": ("/v1/agents", 100), "environments": ("/v1/environments", 100), "sessions": ("/v1/sessions", 100),
              "versions": (versions % world.agent["id"], 100), "events": (world.events, 1000)}
@@ -286,9 +289,10 @@ def sessions_that_take_nothing_any_more(server):
             for body in (said, INTERRUPT):
                 world.refused("POST", f"{path}/events", body, status=409, code=code)
             world.refused("POST", path, {"title": "new"}, status=409, code=code)
-        world.ok("GET", path), world.ok("GET", f"{path}/events")
+        assert world.ok("GET", path)["id"] == session and world.ok("GET", f"{path}/events")["data"] == []
     world.ok("POST", f"/v1/sessions/{terminated}/archive")
-    world.ok("DELETE", f"/v1/sessions/{terminated}"), world.ok("DELETE", f"/v1/sessions/{archived}")
+    for session in (archived, terminated):
+        world.ok("DELETE", f"/v1/sessions/{session}")
     world.session = world.new_session()
     with world.unchanged():
         world.refused("POST", f"/v1/agents/{world.agent['id']}", {"version": 9, "name": "x"}, status=409,

@@ -70,7 +70,7 @@ def each_tool_works_by_its_name(server):
             assert result in told.content[0].text, (name, told)
         assert asked == ["/page"], asked
         usage = client.beta.sessions.retrieve(made.id).usage
-        assert usage.model_extra["server_tool_use"]["web_search_requests"] == 1, usage
+        assert usage.server_tool_use.web_search_requests == 1, usage
 
 
 def each_tool_asks_where_it_shall(server):

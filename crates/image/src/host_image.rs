@@ -138,10 +138,18 @@ impl HostImage {
             let unfinished = directory.join(format!("{key}.unfinished"));
             tree::remove(&unfinished).map_err(at(&unfinished))?;
             build(&unfinished, program)?;
+            // A power cut must not leave the name of a whole image on files that were never written.
+            sync(&unfinished)?;
             fs::rename(&unfinished, &root).map_err(at(&root))?;
         }
         Ok(key)
     }
+}
+
+/// Everything that is written to the file system of a directory.
+fn sync(directory: &Path) -> Result<(), ImageError> {
+    let opened = fs::File::open(directory).map_err(at(directory))?;
+    rustix::fs::syncfs(&opened).map_err(|errno| at(directory)(errno.into()))
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> ImageError + '_ {
