@@ -1,8 +1,7 @@
 //! What a turn's end means: why the session is idle and what went wrong. Pure.
 
-use crate::retry;
-use crate::translate::ApiError;
 use stream_json::TurnResult;
+use translate::{ApiError, retry};
 use wire::{RetryStatus, SessionError, SessionErrorType, StopDetails, StopReason};
 
 /// The longest text of a runtime that is passed on in an error, in characters.

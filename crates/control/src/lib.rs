@@ -7,7 +7,6 @@
 
 mod asks;
 mod conclusion;
-mod custom_tools;
 mod entry;
 mod error;
 mod events;
@@ -22,16 +21,13 @@ mod place;
 mod readers;
 mod reclaim;
 mod record;
-mod retry;
 mod runtime;
 mod sessions;
 mod settings;
 mod start;
 mod summary;
 mod tasks;
-mod toolset;
 mod transcript;
-mod translate;
 mod update;
 
 pub use asks::AnswerError;
@@ -49,5 +45,5 @@ pub use sessions::{Control, Idle, NewSession, Parts, Runtime};
 pub use settings::{Bounds, Deadlines, Lifetime, RuntimeTemplate, Settings};
 pub use store::LoggedEvent;
 pub use summary::Summary;
-pub use toolset::{CustomTool, Permission, Toolset};
+pub use translate::toolset::{CustomTool, Permission, Toolset};
 pub use update::Refused;

@@ -33,8 +33,6 @@ use crate::runtime::{Report, Runtime};
 use crate::sessions::Parts;
 use crate::start::Started;
 use crate::tasks::{Task, TaskFailed};
-use crate::toolset::Toolset;
-use crate::translate::Translator;
 use crate::update::Update;
 use crate::{AccessError, Idle, SendError};
 use domain::SandboxId;
@@ -48,6 +46,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use trace::Trace;
 use tracing::Instrument as _;
+use translate::Translator;
+use translate::toolset::Toolset;
 pub(crate) use under_way::Kept;
 use under_way::Turn;
 

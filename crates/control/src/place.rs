@@ -6,11 +6,11 @@ use crate::CleanupFailure;
 use crate::network::{Attachment, Grant};
 use crate::record::Record;
 use crate::sessions::Parts;
-use crate::toolset::Toolset;
 use domain::{Cost, SandboxId, SandboxState};
 use guest_protocol::Client;
 use std::time::Instant;
 use traces::SessionTrace;
+use translate::toolset::Toolset;
 use uuid::Uuid;
 
 pub(crate) struct Place {

@@ -11,7 +11,7 @@ use crate::owner::Kept;
 use crate::place::Address;
 use crate::sessions::Parts;
 use crate::settings::Lifetime;
-use crate::{Idle, StartError, message, place, summary, translate};
+use crate::{Idle, StartError, message, place, summary};
 use domain::{EventId, SandboxId, SandboxState, SessionStatus};
 use futures_util::StreamExt;
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,7 +6,6 @@ use crate::record::Record;
 use crate::runtime::{Conversation, Launch, Lifeline, Runtime, initialize};
 use crate::sessions::Parts;
 use crate::settings::Lifetime;
-use crate::toolset::Toolset;
 use crate::{message, transcript};
 use domain::{Cost, EventId, SandboxId, SessionId};
 use guest_protocol::{ClientError, ErrorKind};
@@ -16,6 +15,7 @@ use std::time::{Duration, Instant};
 use store::{LoggedEvent, Query, Store};
 use stream_json::FrameError;
 use traces::SessionTrace;
+use translate::toolset::Toolset;
 use uuid::Uuid;
 use wire::ContentBlock;
 

@@ -4,13 +4,14 @@
 //! lost. Every tool call in it has a result, and what an operator added stands where the agent was told it: before a
 //! message, after a result.
 
-use crate::{custom_tools, message, translate};
+use crate::message;
 use domain::EventId;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use store::LoggedEvent;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use translate::custom_tools;
 use uuid::Uuid;
 use wire::{Body, ContentBlock};
 

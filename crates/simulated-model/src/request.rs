@@ -85,10 +85,8 @@ impl MessagesRequest {
 
     /// Whether the last user message that has any text has a block of this type.
     pub(crate) fn last_user_has(&self, kind: &str) -> bool {
-        let users = self.messages.iter().filter(|message| message.role == Role::User);
-        let last = users
-            .filter(|message| !texts(&message.content).is_empty())
-            .next_back();
+        let mut users = self.messages.iter().filter(|message| message.role == Role::User);
+        let last = users.rfind(|message| !texts(&message.content).is_empty());
         last.is_some_and(|message| {
             let blocks = message.content.as_array().map(Vec::as_slice).unwrap_or_default();
             blocks.iter().any(|block| block["type"] == kind)

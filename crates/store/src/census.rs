@@ -13,6 +13,15 @@ pub struct Census {
 }
 
 impl Store {
+    /// That the database can be read.
+    pub async fn ping(&self) -> Result<(), Error> {
+        sqlx::query("SELECT 1")
+            .execute(self.readers())
+            .await
+            .map_err(Error::at("answering whether it is there"))
+            .map(|_| ())
+    }
+
     pub async fn census(&self) -> Result<Census, Error> {
         let corrupt = |reason| Error::Corrupt {
             what: "the number of sessions".to_owned(),

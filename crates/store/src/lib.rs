@@ -107,15 +107,6 @@ impl Store {
         self.inner.writer.close().await;
     }
 
-    /// That the database can be read.
-    pub async fn ping(&self) -> Result<(), Error> {
-        sqlx::query("SELECT 1")
-            .execute(self.readers())
-            .await
-            .map_err(Error::at("answering whether it is there"))
-            .map(|_| ())
-    }
-
     fn readers(&self) -> &SqlitePool {
         &self.inner.readers
     }

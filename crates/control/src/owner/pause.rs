@@ -3,8 +3,9 @@
 use super::log::Batch;
 use super::{Owner, Quit, Work};
 use crate::asks::{Answer, Question};
-use crate::{Idle, custom_tools, permission};
+use crate::{Idle, permission};
 use domain::EventId;
+use translate::custom_tools;
 use wire::{Body, StopReason};
 
 impl Owner {

@@ -5,16 +5,16 @@ use super::turn::{Ended, out_of_memory};
 use super::{Owner, Quit, Running, Turn, Work};
 use crate::asks::{Asks, Question};
 use crate::conclusion::Conclusion;
-use crate::custom_tools::{self, Asked};
 use crate::permission;
 use crate::place;
 use crate::runtime::{INITIALIZE, Report};
-use crate::translate::Meaning;
 use domain::{EventId, SandboxState};
 use guest_protocol::{Data, Exit, OutputRecord, Payload, Stream};
 use serde_json::Value;
 use stream_json::{Answer, ControlRequest, Frame, Request, TurnResult};
 use time::OffsetDateTime;
+use translate::Meaning;
+use translate::custom_tools::{self, Asked};
 use wire::{ContentBlock, Event};
 
 /// Lines without events are stored when they have become this many bytes, or with the next event.

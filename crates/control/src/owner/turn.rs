@@ -8,7 +8,6 @@ use crate::runtime::Runtime;
 use crate::settings::Lifetime;
 use crate::start::{Order, Start, Started, What, Where};
 use crate::tasks::{self, TaskFailed};
-use crate::translate::{ApiError, Translator};
 use crate::{Idle, message, place};
 use domain::{SandboxId, SandboxState};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use store::{Append, Query, SandboxChange, Sums};
 use stream_json::TurnResult;
 use time::OffsetDateTime;
 use tokio::time::Instant;
+use translate::{ApiError, Translator};
 use wire::{
     Body, Budget, ContentBlock, Event, RetryStatus, SessionError, SessionErrorType, SessionUsage, StopReason,
 };

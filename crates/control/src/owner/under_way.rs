@@ -3,13 +3,13 @@
 use super::interrupt::Interrupt;
 use crate::asks::{Answer, Asks, Kind};
 use crate::start::Order;
-use crate::toolset::Toolset;
-use crate::translate::State;
 use domain::EventId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
+use translate::State;
+use translate::toolset::Toolset;
 use wire::{Body, EvaluatedPermission};
 
 #[derive(Debug, Clone)]

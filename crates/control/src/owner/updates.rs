@@ -3,7 +3,8 @@
 
 use super::log::Batch;
 use super::{Owner, Quit, Work};
-use crate::record::Record;
+use crate::Toolset;
+use crate::record::{Record, SessionSettings};
 use crate::update::{Budgeting, Refused, Update};
 use crate::{SendError, place};
 use std::sync::Arc;
@@ -36,18 +37,7 @@ impl Owner {
             let _ = reply.send(Err(SendError::Refused(refused)));
             return Ok(());
         }
-        let mut settings = self.record.settings.clone();
-        match changed.budget {
-            Budgeting::Same => {}
-            Budgeting::Limit(cost) => settings.max_cost = Some(cost),
-            Budgeting::Unlimited => settings.max_cost = None,
-        }
-        if let Some(tools) = &changed.tools {
-            let before = settings.tools.replace(tools.clone());
-            if let Some(turn) = self.turn.as_mut().filter(|turn| turn.kept.tools.is_none()) {
-                turn.kept.tools = before;
-            }
-        }
+        let settings = self.changed_settings(changed.budget, changed.tools.as_ref());
         let mut row = self.record.row.clone();
         row.title = changed.title;
         row.settings = serde_json::to_value(&settings).unwrap_or_default();
@@ -93,6 +83,22 @@ impl Owner {
             return self.begin_what_waits().await;
         }
         Ok(())
+    }
+
+    fn changed_settings(&mut self, budget: Budgeting, tools: Option<&Toolset>) -> SessionSettings {
+        let mut settings = self.record.settings.clone();
+        match budget {
+            Budgeting::Same => {}
+            Budgeting::Limit(cost) => settings.max_cost = Some(cost),
+            Budgeting::Unlimited => settings.max_cost = None,
+        }
+        if let Some(tools) = tools {
+            let before = settings.tools.replace(tools.clone());
+            if let Some(turn) = self.turn.as_mut().filter(|turn| turn.kept.tools.is_none()) {
+                turn.kept.tools = before;
+            }
+        }
+        settings
     }
 
     /// The next message starts a runtime that has the session's present tools.

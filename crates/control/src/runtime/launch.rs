@@ -2,12 +2,12 @@
 
 use crate::message;
 use crate::settings::RuntimeTemplate;
-use crate::toolset::{SERVER, Toolset};
 use domain::Cost;
 use guest_protocol::{Framing, Spawn, Stdio};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use stream_json::{ControlRequest, Frame, FrameError, Initialize, Request};
+use translate::toolset::{SERVER, Toolset};
 use uuid::Uuid;
 
 /// The `request_id` of the only `initialize`.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use control::{Attachment, Grant, Network, NetworkError};
 use domain::{Cost, SandboxId, SessionId};
 use sandbox::{Backend, ChangeReader, Created, Error, Listeners, Observation, Report, Spec};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,6 +24,8 @@ struct Inner {
     script: Script,
     guests: Mutex<BTreeMap<SandboxId, Guest>>,
     specs: Mutex<Vec<Spec>>,
+    /// Whose files are there.
+    files: Mutex<BTreeSet<SandboxId>>,
     destroyed: Mutex<Vec<SandboxId>>,
     files_removed: Mutex<Vec<SandboxId>>,
     grants: Mutex<Vec<Grant>>,
@@ -47,6 +49,7 @@ impl Machine {
             script,
             guests: Mutex::default(),
             specs: Mutex::default(),
+            files: Mutex::default(),
             destroyed: Mutex::default(),
             files_removed: Mutex::default(),
             grants: Mutex::default(),
@@ -188,6 +191,13 @@ impl Backend for Machine {
                 reason,
             });
         }
+        let mut files = self.inner.files.lock().unwrap();
+        if let Some(old) = &spec.files_from
+            && !files.remove(old)
+        {
+            return Err(Error::NotFound { id: old.clone() });
+        }
+        files.insert(spec.id.clone());
         let socket = self.socket(&spec.id);
         let guest = Guest::start(&socket, self.inner.script.clone());
         self.inner.guests.lock().unwrap().insert(spec.id.clone(), guest);

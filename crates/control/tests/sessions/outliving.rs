@@ -257,6 +257,31 @@ async fn a_message_that_no_runtime_heard_is_delivered_after_a_power_cut() {
 }
 
 #[tokio::test]
+async fn files_are_found_where_a_sandbox_in_between_was_never_built() {
+    let stage = Stage::hosted().await;
+    let id = stage.session().await;
+    stage.turn(&id, "say:one").await;
+    stage.machine.power_cut();
+    stage.machine.fail_create(true);
+    stage.send(&id, "say:two").await;
+    within(async {
+        while stage.machine.specs().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let stage = stage.host_killed().await;
+    stage.machine.fail_create(false);
+    stage.idle(&id).await;
+    let told = stage.told(&id).await;
+    assert_eq!(count(&told, "agent(two)"), 1, "{told:?}");
+    let specs = stage.machine.specs();
+    assert_eq!(specs.last().unwrap().files_from.as_ref(), Some(&specs[0].id));
+    let last = stage.gate.lines_in.lock().unwrap().last().unwrap().to_string();
+    assert!(last.contains("It has the files as you left them"), "{last}");
+}
+
+#[tokio::test]
 async fn an_idle_session_keeps_its_sandbox_and_its_runtime() {
     let stage = Stage::hosted().await;
     let id = stage.session().await;

@@ -94,14 +94,10 @@ impl Client {
         });
         note(&trace);
         let sending = self.sessions.send(&identity.workspace, &self.session, send);
-        let sent = traces::within(trace.context(), sending)
-            .await
-            .map_err(ApiError::from);
-        trace.answered(
-            sent.as_ref()
-                .map_or_else(|error| error.status(), |_| StatusCode::OK)
-                .as_u16(),
-        );
-        Ok(json!({"type": "sent", "data": sent?}).to_string())
+        let outcome = traces::within(trace.context(), sending).await;
+        let outcome = outcome.map_err(ApiError::from);
+        let status = outcome.as_ref().map_or_else(ApiError::status, |_| StatusCode::OK);
+        trace.answered(status.as_u16());
+        Ok(json!({"type": "sent", "data": outcome?}).to_string())
     }
 }

@@ -29,7 +29,7 @@ impl Upgrades {
     /// Waits for the next one. May be dropped while it waits.
     pub(super) async fn next(&mut self) {
         if self.asked.recv().await.is_none() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

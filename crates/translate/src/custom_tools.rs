@@ -16,7 +16,7 @@ const VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-
 
 /// What a message of the runtime's asks for.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Asked {
+pub enum Asked {
     /// Answered with this JSON-RPC message.
     Reply(Value),
     /// A tool is called.
@@ -31,7 +31,7 @@ pub(crate) enum Asked {
 }
 
 /// Reads an `mcp_message` request.
-pub(crate) fn read(server: &str, message: &Value, toolset: Option<&Toolset>) -> Asked {
+pub fn read(server: &str, message: &Value, toolset: Option<&Toolset>) -> Asked {
     let Some(toolset) = toolset.filter(|toolset| server == SERVER && !toolset.custom.is_empty()) else {
         return Asked::NoServer {
             name: server.chars().take(64).collect(),
@@ -97,7 +97,7 @@ fn error(id: &Value, code: i64, message: &str) -> Value {
 }
 
 /// The client's result of a call, for the runtime that asked under `request_id`.
-pub(crate) fn answer(
+pub fn answer(
     request_id: &str,
     rpc_id: &Value,
     content: Option<&[ContentBlock]>,
@@ -109,7 +109,7 @@ pub(crate) fn answer(
 }
 
 /// The frame that carries a JSON-RPC message back.
-pub(crate) fn respond(request_id: &str, message: &Value) -> Frame {
+pub fn respond(request_id: &str, message: &Value) -> Frame {
     Frame::ControlResponse(Box::new(ControlResponse {
         response: Answer::Success {
             request_id: request_id.to_owned(),
@@ -152,7 +152,7 @@ fn blocks(block: &ContentBlock) -> Vec<Value> {
 }
 
 /// A search result in words.
-pub(crate) fn found(block: &ContentBlock) -> Option<String> {
+pub fn found(block: &ContentBlock) -> Option<String> {
     let ContentBlock::SearchResult {
         source,
         title,

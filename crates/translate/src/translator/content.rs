@@ -25,7 +25,7 @@ pub(super) fn tool_name(name: &str) -> String {
 }
 
 /// The way back.
-pub(crate) fn runtime_tool_name(name: &str) -> &str {
+pub fn runtime_tool_name(name: &str) -> &str {
     TOOLS
         .iter()
         .find(|(_, api)| *api == name)

@@ -12,7 +12,7 @@ mod stream;
 mod tests;
 
 use crate::toolset::{Judged, SERVER, Toolset, judge};
-pub(crate) use content::runtime_tool_name;
+pub use content::runtime_tool_name;
 use content::{result_blocks, tool_input, tool_name};
 use domain::EventId;
 use requests::Request;
@@ -31,7 +31,7 @@ const MAX_OPEN_TOOLS: usize = 1000;
 
 /// What a frame means for the session.
 #[derive(Debug)]
-pub(crate) enum Meaning {
+pub enum Meaning {
     Event(EventId, Body),
     Preview(Preview),
     /// A call has its result.
@@ -48,13 +48,13 @@ pub(crate) enum Meaning {
 
 /// The runtime does what no runtime may.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Nonsense {
+pub enum Nonsense {
     #[error("it has more than {MAX_OPEN_TOOLS} tool calls open")]
     TooManyTools,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Translator {
+pub struct Translator {
     /// Nothing where the runtime may use all that it has.
     toolset: Option<Arc<Toolset>>,
     state: State,
@@ -64,7 +64,7 @@ pub(crate) struct Translator {
 /// What must be known to go on after the last frame that is stored.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct State {
+pub struct State {
     request: Option<Request>,
     /// Tool calls without a result, by the runtime's id.
     tools: BTreeMap<String, OpenCall>,
@@ -78,7 +78,7 @@ pub(crate) struct State {
 
 impl State {
     /// The runtime's ids of open calls.
-    pub(crate) fn runtime_ids(&self, events: &[EventId]) -> BTreeMap<EventId, String> {
+    pub fn runtime_ids(&self, events: &[EventId]) -> BTreeMap<EventId, String> {
         let wanted = self.tools.iter().filter(|(_, call)| events.contains(&call.event));
         wanted
             .map(|(id, call)| (call.event.clone(), id.clone()))
@@ -86,7 +86,7 @@ impl State {
     }
 
     /// Takes what ended with a runtime that is gone, as [`Translator::cut`] does.
-    pub(crate) fn cut(&mut self, kept: &[EventId]) -> Vec<Meaning> {
+    pub fn cut(&mut self, kept: &[EventId]) -> Vec<Meaning> {
         let mut translator = Translator::new(None, std::mem::take(self));
         let cut = translator.cut(kept);
         *self = translator.state;
@@ -106,14 +106,14 @@ struct OpenCall {
 
 /// The runtime's own account of a model call that failed for good.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ApiError {
+pub struct ApiError {
     pub class: String,
     pub text: String,
 }
 
 impl Translator {
     /// Of a runtime whose frames so far are told by `state`.
-    pub(crate) fn new(toolset: Option<Arc<Toolset>>, state: State) -> Self {
+    pub fn new(toolset: Option<Arc<Toolset>>, state: State) -> Self {
         Self {
             toolset,
             state,
@@ -121,31 +121,31 @@ impl Translator {
         }
     }
 
-    pub(crate) fn toolset(&self) -> Option<&Toolset> {
+    pub fn toolset(&self) -> Option<&Toolset> {
         self.toolset.as_deref()
     }
 
     /// Whether calls of a tool, by the runtime's name of it, wait for the user.
-    pub(crate) fn asks(&self, name: &str) -> bool {
+    pub fn asks(&self, name: &str) -> bool {
         judge(self.toolset(), &tool_name(name)).asks()
     }
 
-    pub(crate) fn state(&self) -> &State {
+    pub fn state(&self) -> &State {
         &self.state
     }
 
     /// The event of an open call, by the runtime's id.
-    pub(crate) fn event_of(&self, tool_use_id: &str) -> Option<&EventId> {
+    pub fn event_of(&self, tool_use_id: &str) -> Option<&EventId> {
         self.state.tools.get(tool_use_id).map(|call| &call.event)
     }
 
     /// Calls without a result; nothing while the model still speaks, and may make more.
-    pub(crate) fn open_calls(&self) -> Option<Vec<&EventId>> {
+    pub fn open_calls(&self) -> Option<Vec<&EventId>> {
         let calls = || self.state.tools.values().map(|call| &call.event).collect();
         self.state.request.is_none().then(calls)
     }
 
-    pub(crate) fn translate(&mut self, frame: Frame) -> Result<Vec<Meaning>, Nonsense> {
+    pub fn translate(&mut self, frame: Frame) -> Result<Vec<Meaning>, Nonsense> {
         let mut out = Vec::new();
         match frame {
             Frame::StreamEvent(frame) if frame.parent_tool_use_id.is_none() => {
@@ -172,7 +172,7 @@ impl Translator {
 
     /// Events that end what a runtime that is gone left open: the model request, and each tool call as interrupted, but
     /// for those that another runtime can still make.
-    pub(crate) fn cut(&mut self, kept: &[EventId]) -> Vec<Meaning> {
+    pub fn cut(&mut self, kept: &[EventId]) -> Vec<Meaning> {
         let mut out = Vec::new();
         if let Some(request) = &mut self.state.request {
             // The runtime that goes on has the reply as far as it came.
@@ -187,7 +187,7 @@ impl Translator {
     }
 
     /// The API error that the present turn ended with; asked for once.
-    pub(crate) fn take_api_error(&mut self) -> Option<ApiError> {
+    pub fn take_api_error(&mut self) -> Option<ApiError> {
         self.state.api_error.take()
     }
 
@@ -394,7 +394,7 @@ impl Translator {
 }
 
 /// What a tool call without a result gets instead of one.
-pub(crate) fn interrupted(tool_use_id: EventId) -> Body {
+pub fn interrupted(tool_use_id: EventId) -> Body {
     let text = "The call was interrupted: it is not known whether it ran, or how far.";
     failed(tool_use_id, text)
 }

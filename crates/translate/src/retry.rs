@@ -4,7 +4,7 @@ use stream_json::ApiRetry;
 use wire::{RetryStatus, SessionError, SessionErrorType};
 
 /// By the upstream's HTTP status, or where there was none by the runtime's word for it.
-pub(crate) fn kind(status: Option<u16>, class: &str) -> SessionErrorType {
+pub fn kind(status: Option<u16>, class: &str) -> SessionErrorType {
     match (status, class) {
         (Some(402), _) | (_, "billing_error") => SessionErrorType::BillingError,
         (Some(429), _) | (_, "rate_limit") => SessionErrorType::ModelRateLimitedError,
@@ -14,7 +14,7 @@ pub(crate) fn kind(status: Option<u16>, class: &str) -> SessionErrorType {
 }
 
 /// An attempt that failed and will be repeated.
-pub(crate) fn error(attempt: &ApiRetry) -> SessionError {
+pub fn error(attempt: &ApiRetry) -> SessionError {
     let status = attempt
         .error_status
         .map_or_else(|| "no answer".to_owned(), |status| format!("status {status}"));

@@ -4,7 +4,7 @@
 //! have a rule that goes before its permission mode. Custom tools are a server of the host's, reached over the control
 //! channel.
 
-use crate::translate::runtime_tool_name;
+use crate::runtime_tool_name;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use wire::agents::BuiltInTool;
 use wire::{EvaluatedPermission, Evaluation};
 
 /// The host's server of custom tools, as runtimes know it.
-pub(crate) const SERVER: &str = "custom";
+pub const SERVER: &str = "custom";
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -39,7 +39,7 @@ pub struct CustomTool {
 
 /// What a call is, by the name that a runtime gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Judged {
+pub enum Judged {
     Custom,
     BuiltIn {
         permission: EvaluatedPermission,
@@ -50,7 +50,7 @@ pub(crate) enum Judged {
 
 impl Judged {
     /// Whether the call waits for the user.
-    pub(crate) fn asks(self) -> bool {
+    pub fn asks(self) -> bool {
         match self {
             Self::Custom => true,
             Self::BuiltIn { permission, .. } => permission == EvaluatedPermission::Ask,
@@ -59,7 +59,7 @@ impl Judged {
 }
 
 /// A session that was given no toolset may use all that its runtime has, without asking.
-pub(crate) fn judge(toolset: Option<&Toolset>, name: &str) -> Judged {
+pub fn judge(toolset: Option<&Toolset>, name: &str) -> Judged {
     let allow = Judged::BuiltIn {
         permission: EvaluatedPermission::Allow,
         evaluation: Some(Evaluation::AlwaysAllow),
@@ -82,16 +82,16 @@ pub(crate) fn judge(toolset: Option<&Toolset>, name: &str) -> Judged {
 }
 
 impl Toolset {
-    pub(crate) fn custom_tool(&self, name: &str) -> Option<&CustomTool> {
+    pub fn custom_tool(&self, name: &str) -> Option<&CustomTool> {
         self.custom.iter().find(|tool| tool.name == name)
     }
 
-    pub(crate) fn has_web_search(&self) -> bool {
+    pub fn has_web_search(&self) -> bool {
         self.built_in.contains_key(BuiltInTool::WebSearch.as_str())
     }
 
     /// What a runtime's command line says of its tools.
-    pub(crate) fn arguments(&self) -> Vec<String> {
+    pub fn arguments(&self) -> Vec<String> {
         let names = |wanted: fn(&Permission) -> bool| -> Vec<&str> {
             let found = self.built_in.iter().filter(|(_, permission)| wanted(permission));
             found.map(|(name, _)| runtime_tool_name(name)).collect()
