@@ -157,21 +157,18 @@ impl Turn {
     }
 
     fn tool_ended(&mut self, id: &EventId, is_error: bool, at: SystemTime) {
-        match self.tools.remove(id) {
-            Some(mut tool) => {
-                if is_error {
-                    tool.span.fail("tool_error");
-                }
-                tool.span.end_at(at);
+        if let Some(mut tool) = self.tools.remove(id) {
+            if is_error {
+                tool.span.fail("tool_error");
             }
-            // It began in a server before this one.
-            None => {
-                let call = KeyValue::new(names::TOOL_CALL, id.to_string());
-                let error = is_error.then(|| KeyValue::new(names::ERROR, "tool_error"));
-                let attributes = [Some(call), error].into_iter().flatten().collect();
-                self.span.happened("execute_tool", attributes);
-            }
+            tool.span.end_at(at);
+            return;
         }
+        // It began in a server before this one.
+        let call = KeyValue::new(names::TOOL_CALL, id.to_string());
+        let error = is_error.then(|| KeyValue::new(names::ERROR, "tool_error"));
+        let attributes = [Some(call), error].into_iter().flatten().collect();
+        self.span.happened("execute_tool", attributes);
     }
 
     /// Ends what is open, as cut.
