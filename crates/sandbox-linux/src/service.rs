@@ -14,6 +14,8 @@ use crate::conversation::{Answer, AskError, Conversation, socket};
 use channel::ChannelError;
 use jailer::User;
 use jailer::protocol::{Hello, Reply, Request, SOCKET, Welcome};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, Shutdown};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -320,7 +322,7 @@ fn is_coming(error: &ChannelError) -> bool {
 fn is_nobody(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
     )
 }
 
@@ -329,15 +331,28 @@ impl Place {
         channel::connect(&self.data.join(SOCKET))
     }
 
+    /// Whether somebody is there, and not only a socket of one that has just been killed: a jailer hangs up on who says
+    /// nothing, and one that is torn down never comes to it.
+    fn knock(&self) -> io::Result<()> {
+        let channel = self.connect()?;
+        rustix::net::shutdown(&channel, Shutdown::Write)?;
+        channel::set_patience(&channel, Some(AGAIN))?;
+        match rustix::net::recv(&channel, &mut [0_u8; 1], RecvFlags::empty()) {
+            // One that is busy with its start is there.
+            Ok(_) | Err(Errno::AGAIN) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     /// The same, while a jailer that was just started comes to it.
-    fn connect_soon(&self) -> io::Result<std::os::fd::OwnedFd> {
+    fn knock_soon(&self) -> io::Result<()> {
         let deadline = Instant::now() + AGAIN;
         loop {
-            match self.connect() {
+            match self.knock() {
                 Err(error) if is_nobody(&error) && Instant::now() < deadline => {
                     std::thread::sleep(FIRST_PAUSE);
                 }
-                connected => return connected,
+                heard => return heard,
             }
         }
     }
@@ -381,9 +396,9 @@ impl Place {
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.start(Some(user))?;
-            match self.connect_soon() {
+            match self.knock_soon() {
                 Err(error) if is_nobody(&error) && Instant::now() < deadline => {}
-                connected => return connected.map(drop).map_err(|error| socket(error).into()),
+                heard => return heard.map_err(|error| socket(error).into()),
             }
         }
     }
