@@ -47,12 +47,21 @@ impl ClientError {
     /// Whether the same request may be answered a moment later.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Unreachable(error) => !matches!(error, RequestError::Url { .. } | RequestError::Trust(_)),
+            Self::Unreachable(error) => error.may_pass(),
             Self::Refused { status, .. } | Self::NotOurs { status, .. } => {
                 matches!(status, 408 | 429 | 500..)
             }
             Self::Cut | Self::Silent { .. } | Self::Stream { .. } => true,
             Self::Request { .. } | Self::Answer { .. } => false,
+        }
+    }
+
+    /// Whether the server may have acted on the request, and its answer is what was lost.
+    pub fn may_have_arrived(&self) -> bool {
+        match self {
+            Self::Unreachable(error) => !error.nothing_was_sent(),
+            Self::Cut | Self::Silent { .. } | Self::Answer { .. } => true,
+            _ => false,
         }
     }
 
