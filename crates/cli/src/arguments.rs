@@ -1,8 +1,15 @@
 //! The command line, as clap reads it. What a value means for this machine is checked later, in [`crate::check`].
 
+mod sessions;
+
+pub use sessions::{
+    AttachArguments, ListArguments, LogsArguments, PlaceArguments, RemoveArguments, SendArguments,
+    SessionsCommand, ShowArguments,
+};
+
 use clap::{Args, Subcommand, ValueEnum};
 use domain::limits::{Cpus, Size};
-use domain::{Cost, KeyId, SessionId, WorkspaceId};
+use domain::{Cost, KeyId, WorkspaceId};
 use std::path::PathBuf;
 
 /// The model that is used unless another is named.
@@ -14,7 +21,10 @@ pub enum Command {
     Run(Box<RunArguments>),
     /// Serve sessions over HTTP: the Managed Agents API, for the official SDKs
     Serve(ServeArguments),
-    /// Look at earlier sessions, and apply or remove what they left
+    /// See what sessions do and did, talk with them, apply or remove what they left
+    ///
+    /// They are the sessions of the server that HOSTLER_URL names, or that runs on the data directory. Where none runs, the
+    /// data directory itself has them: those of `hostler run`, and to look at, those of a server that is not running.
     #[command(subcommand)]
     Sessions(SessionsCommand),
     /// Make, list and revoke the keys of the API
@@ -134,57 +144,6 @@ pub struct ServeArguments {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum SessionsCommand {
-    /// All sessions, the newest first
-    List {
-        /// One JSON object for each session
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        data: DataArgument,
-    },
-    /// What a session did and what it cost
-    Show {
-        session: SessionId,
-        #[command(flatten)]
-        data: DataArgument,
-    },
-    /// What a session changed in its workspace, as a unified diff
-    Diff {
-        session: SessionId,
-        #[command(flatten)]
-        data: DataArgument,
-    },
-    /// Apply what a session changed to its workspace
-    Apply {
-        session: SessionId,
-        #[command(flatten)]
-        allow: AllowArguments,
-        #[command(flatten)]
-        data: DataArgument,
-    },
-    /// Remove sessions, with the changes that were not applied
-    Rm {
-        #[arg(required = true)]
-        sessions: Vec<SessionId>,
-        #[command(flatten)]
-        data: DataArgument,
-    },
-}
-
-impl SessionsCommand {
-    pub(crate) fn data(&self) -> &DataArgument {
-        match self {
-            Self::List { data, .. }
-            | Self::Show { data, .. }
-            | Self::Diff { data, .. }
-            | Self::Apply { data, .. }
-            | Self::Rm { data, .. } => data,
-        }
-    }
-}
-
-#[derive(Debug, Subcommand)]
 pub enum KeysCommand {
     /// Make a key for one workspace; it is shown this once
     Create {
@@ -248,6 +207,7 @@ fn budget(text: &str) -> Result<Cost, String> {
 mod tests {
     use super::*;
     use clap::{CommandFactory as _, Parser};
+    use domain::{EventId, SessionId};
 
     #[derive(Debug, Parser)]
     struct Line {
@@ -329,13 +289,84 @@ mod tests {
     #[test]
     fn a_session_is_named_by_its_whole_id() {
         let id = SessionId::random();
-        for command in ["show", "diff", "apply", "rm"] {
-            assert!(
-                Line::try_parse_from(["hostler", "sessions", command, id.as_str()]).is_ok(),
-                "{command}"
-            );
-            let error = Line::try_parse_from(["hostler", "sessions", command, "../../etc"]).unwrap_err();
-            assert!(error.to_string().contains("is not a session id"), "{error}");
+        for command in ["show", "send", "logs", "attach", "diff", "apply", "rm"] {
+            let line = |id| {
+                let text = (command == "send").then_some("hi");
+                ["hostler", "sessions", command, id].into_iter().chain(text)
+            };
+            assert!(Line::try_parse_from(line(id.as_str())).is_ok(), "{command}");
+            for wrong in ["../../etc", EventId::random().as_str()] {
+                let error = Line::try_parse_from(line(wrong)).unwrap_err();
+                assert!(error.to_string().contains("is not a session id"), "{error}");
+            }
         }
+    }
+
+    #[test]
+    fn what_is_sent_goes_together() {
+        let (session, event) = (SessionId::random(), EventId::random());
+        let sent = |words: &[&str]| {
+            let line = ["hostler", "sessions", "send", session.as_str()];
+            let words = words
+                .iter()
+                .map(|word| if *word == "EVENT" { event.as_str() } else { word });
+            Line::try_parse_from(line.into_iter().chain(words)).map_err(|error| error.to_string())
+        };
+        for good in [
+            &["hi"][..],
+            &["-", "--no-wait", "--json"],
+            &["--interrupt"],
+            &["--interrupt", "do this"],
+            &["--allow", "EVENT", "--allow", "EVENT"],
+            &["--deny", "EVENT", "--message", "no"],
+            &["--result", "EVENT", "sunny", "--failed"],
+        ] {
+            sent(good).unwrap();
+        }
+        for (wrong, reason) in [
+            (&["--result", "EVENT"][..], "TEXT"),
+            (&[], "TEXT"),
+            (&["--allow", session.as_str()], "is not a event id"),
+            (&["hi", "--message", "no"], "--deny"),
+            (&["hi", "--failed"], "--result"),
+        ] {
+            let error = sent(wrong).unwrap_err();
+            assert!(error.contains(reason), "{wrong:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_listed_is_told_by_words_that_are_there() {
+        let parsed = |words: &[&str]| {
+            let line = ["hostler", "sessions"].iter().chain(words);
+            Line::try_parse_from(line).map_err(|error| error.to_string())
+        };
+        let id = SessionId::random();
+        for (wrong, reason) in [
+            (&["list", "--status", "asleep"][..], "use idle, running"),
+            (&["list", "--agent", id.as_str()], "is not a agent id"),
+            (&["list", "--limit", "0"], "0 is not in"),
+            (&["list", "--workspace", "A B"], "is not the name of a workspace"),
+            (&["logs", id.as_str(), "--types", "a b"], "use types like"),
+            (
+                &["logs", id.as_str(), "--since-event", id.as_str()],
+                "is not a event id",
+            ),
+        ] {
+            let error = parsed(wrong).unwrap_err();
+            assert!(error.contains(reason), "{wrong:?}: {error}");
+        }
+        parsed(&[
+            "list", "--status", "idle", "--status", "running", "--all", "--limit", "5",
+        ])
+        .unwrap();
+        parsed(&[
+            "logs",
+            id.as_str(),
+            "-f",
+            "--types",
+            "agent.message,agent.tool_use",
+        ])
+        .unwrap();
     }
 }

@@ -8,6 +8,6 @@ mod workspace;
 
 pub(crate) use data::data_directory;
 pub(crate) use model::check_model;
-pub(crate) use prompt::{MAX_PROMPT_BYTES, check_input, check_prompt};
+pub(crate) use prompt::{MAX_PROMPT_BYTES, read_prompt};
 pub(crate) use upstream::choose_upstream;
 pub(crate) use workspace::open_workspace;

@@ -73,25 +73,6 @@ pub(crate) async fn follow(
     Ok(Ended::Idle { idle, interrupted })
 }
 
-/// Shows what a session did before.
-pub(crate) async fn replay(
-    control: &Control,
-    session: &SessionId,
-    last: u64,
-    activity: Activity,
-    terminal: &mut Terminal,
-) -> Result<(), Failure> {
-    let failed = |error| Failure::failed("session", error);
-    let events = control.events(session, 0).await.map_err(failed)?;
-    let mut follower = Follower {
-        events,
-        activity,
-        seen: 0,
-        over: false,
-    };
-    follower.drain(last, terminal).await.map_err(failed)
-}
-
 struct Follower {
     events: EventStream,
     activity: Activity,

@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::mpsc;
 
 /// How soon a reader notices that it was given up.
 const NOTICE: Timespec = Timespec {
@@ -30,10 +31,63 @@ pub(crate) async fn read(until: Until, signals: &mut Signals) -> Option<io::Resu
     }
 }
 
-async fn read_from(input: File, until: Until, signals: &mut Signals) -> Option<io::Result<Vec<u8>>> {
+/// Lines of standard input as they come, read beside everything else.
+pub(crate) struct Lines {
+    lines: mpsc::Receiver<io::Result<Vec<u8>>>,
+    given_up: Arc<AtomicBool>,
+}
+
+impl Lines {
+    /// Of a line at most so many bytes are read at once.
+    pub(crate) fn start(bytes: usize) -> io::Result<Self> {
+        Ok(Self::of(
+            File::from(io::stdin().as_fd().try_clone_to_owned()?),
+            bytes,
+        ))
+    }
+
+    fn of(mut input: File, bytes: usize) -> Self {
+        let given_up = Arc::new(AtomicBool::new(false));
+        let (sender, lines) = mpsc::channel(1);
+        let flag = Arc::clone(&given_up);
+        tokio::task::spawn_blocking(move || {
+            let until = Until { bytes, line: true };
+            loop {
+                let line = read_until(&mut input, until, &flag);
+                let is_last = line.as_ref().map_or(true, |line| line.ended);
+                let line = line.map(|line| line.bytes);
+                let is_nothing = is_last && line.as_ref().is_ok_and(Vec::is_empty);
+                if is_nothing || sender.blocking_send(line).is_err() || is_last {
+                    return;
+                }
+            }
+        });
+        Self { lines, given_up }
+    }
+
+    /// Nothing after the last. May be dropped while it waits.
+    pub(crate) async fn next(&mut self) -> Option<io::Result<Vec<u8>>> {
+        self.lines.recv().await
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What was read, and whether nothing more comes.
+struct Piece {
+    bytes: Vec<u8>,
+    ended: bool,
+}
+
+async fn read_from(mut input: File, until: Until, signals: &mut Signals) -> Option<io::Result<Vec<u8>>> {
     let given_up = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&given_up);
-    let reading = tokio::task::spawn_blocking(move || read_until(input, until, &flag));
+    let reading =
+        tokio::task::spawn_blocking(move || read_until(&mut input, until, &flag).map(|piece| piece.bytes));
     tokio::select! {
         read = reading => Some(read.unwrap_or_else(|error| Err(io::Error::other(error)))),
         _ = signals.next() => {
@@ -43,11 +97,12 @@ async fn read_from(input: File, until: Until, signals: &mut Signals) -> Option<i
     }
 }
 
-fn read_until(mut input: File, until: Until, given_up: &AtomicBool) -> io::Result<Vec<u8>> {
+fn read_until(input: &mut File, until: Until, given_up: &AtomicBool) -> io::Result<Piece> {
     let mut bytes = Vec::new();
+    let mut ended = false;
     let mut piece = vec![0; 64 << 10];
     while bytes.len() < until.bytes && !given_up.load(Ordering::Relaxed) {
-        match rustix::event::poll(&mut [PollFd::new(&input, PollFlags::IN)], Some(&NOTICE)) {
+        match rustix::event::poll(&mut [PollFd::new(&*input, PollFlags::IN)], Some(&NOTICE)) {
             Ok(0) | Err(Errno::INTR) => continue,
             Ok(_) => {}
             Err(error) => return Err(error.into()),
@@ -62,12 +117,14 @@ fn read_until(mut input: File, until: Until, given_up: &AtomicBool) -> io::Resul
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             other => other?,
         };
-        if read == 0 || (until.line && piece[0] == b'\n') {
+        ended = read == 0;
+        if ended || (until.line && piece[0] == b'\n') {
             break;
         }
         bytes.extend_from_slice(&piece[..read]);
     }
-    Ok(bytes)
+    ended |= given_up.load(Ordering::Relaxed);
+    Ok(Piece { bytes, ended })
 }
 
 #[cfg(test)]
@@ -101,6 +158,19 @@ mod tests {
                 expected.as_bytes()
             );
         }
+    }
+
+    #[tokio::test]
+    async fn lines_come_one_by_one_to_the_last_also_without_its_end() {
+        let (read, mut write) = pipe();
+        let mut lines = Lines::of(read, 100);
+        for (typed, line) in [("one\n", "one"), ("\n", ""), ("two\nlast", "two")] {
+            write.write_all(typed.as_bytes()).unwrap();
+            assert_eq!(lines.next().await.unwrap().unwrap(), line.as_bytes());
+        }
+        drop(write);
+        assert_eq!(lines.next().await.unwrap().unwrap(), b"last");
+        assert!(lines.next().await.is_none());
     }
 
     #[tokio::test]

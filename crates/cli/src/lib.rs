@@ -8,24 +8,29 @@ mod arguments;
 mod check;
 mod commands;
 mod conversation;
+mod entry;
 mod environment;
 mod example;
 mod failure;
 mod input;
 mod outcome;
+mod reach;
 mod render;
 mod review;
 mod services;
+mod session;
 mod signals;
 mod style;
+mod tail;
 mod terminal;
 #[cfg(test)]
 mod testing;
 mod trouble;
 
 pub use arguments::{
-    AllowArguments, Command, DEFAULT_MODEL, DataArgument, DoctorArguments, KeysCommand, RunArguments,
-    RuntimeName, ServeArguments, SessionsCommand,
+    AllowArguments, AttachArguments, Command, DEFAULT_MODEL, DataArgument, DoctorArguments, KeysCommand,
+    ListArguments, LogsArguments, PlaceArguments, RemoveArguments, RunArguments, RuntimeName, SendArguments,
+    ServeArguments, SessionsCommand, ShowArguments,
 };
 pub use environment::Environment;
 pub use failure::{Exit, Failure};

@@ -8,6 +8,7 @@ use domain::{SessionId, Usage};
 use serde::Serialize;
 use std::collections::HashSet;
 use std::time::Duration;
+use wire::SessionUsage;
 
 /// Changes that are listed; `changes_left_out` counts the rest.
 const MAX_CHANGES: usize = 10_000;
@@ -78,6 +79,25 @@ impl Outcome {
         self.usage = summary.usage;
         self.list_cost = summary.list_cost.map(domain::Cost::usd);
         self.duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    }
+
+    /// Of a server's session.
+    pub(crate) fn set_hosted(&mut self, words: Option<String>, usage: &SessionUsage) {
+        let written = usage.cache_creation.unwrap_or_default();
+        self.result = words;
+        self.usage = Usage {
+            input_tokens: usage.input_tokens.unwrap_or(0),
+            output_tokens: usage.output_tokens.unwrap_or(0),
+            cache_read_input_tokens: usage.cache_read_input_tokens.unwrap_or(0),
+            cache_creation_5m_input_tokens: written.ephemeral_5m_input_tokens.unwrap_or(0),
+            cache_creation_1h_input_tokens: written.ephemeral_1h_input_tokens.unwrap_or(0),
+            ..Usage::default()
+        };
+        let cents = usage
+            .list_cost
+            .as_ref()
+            .and_then(|cost| cost.amount.parse::<f64>().ok());
+        self.list_cost = cents.map(|cents| cents / 100.0);
     }
 
     pub(crate) fn set_changes(&mut self, set: &ChangeSet, allowed: Allowed, applied: bool) {

@@ -19,6 +19,9 @@ pub struct Terminal {
     err: Box<dyn Write + Send>,
     is: Kind,
     spinner: Option<ProgressBar>,
+    reader_is_gone: bool,
+    /// What stands before what the user types; lines go above it.
+    prompt: Option<String>,
 }
 
 /// Which ends are terminals, and what they can show.
@@ -68,6 +71,8 @@ impl Terminal {
             err,
             is,
             spinner: None,
+            reader_is_gone: false,
+            prompt: None,
         }
     }
 
@@ -82,6 +87,11 @@ impl Terminal {
 
     pub(crate) fn out_is_terminal(&self) -> bool {
         self.is.out
+    }
+
+    /// Columns of what is printed; nothing in a pipe.
+    pub(crate) fn out_width(&self) -> Option<usize> {
+        (self.is.out && self.is.width > 20).then_some(self.is.width)
     }
 
     /// Columns of a line of progress: all in a pipe.
@@ -100,9 +110,14 @@ impl Terminal {
 
     /// A line of progress.
     pub(crate) fn line(&mut self, text: &str) {
-        let err = &mut self.err;
+        let (err, prompt) = (&mut self.err, self.prompt.as_deref());
+        let away = match prompt {
+            None => "",
+            Some(_) if self.is.animated => "\r\x1b[K",
+            Some(_) => "\n",
+        };
         let mut write = || {
-            let _ = writeln!(err, "{text}");
+            let _ = write!(err, "{away}{text}\n{}", prompt.unwrap_or_default());
             let _ = err.flush();
         };
         match &self.spinner {
@@ -117,17 +132,48 @@ impl Terminal {
         }
     }
 
+    /// Lets the user type, with lines of progress above.
+    pub(crate) fn prompt(&mut self, text: &str) {
+        if self.prompt.as_deref() == Some(text) {
+            return;
+        }
+        let away = match &self.prompt {
+            None => "",
+            Some(_) if self.is.animated => "\r\x1b[K",
+            Some(_) => "\n",
+        };
+        let _ = write!(self.err, "{away}{text}");
+        let _ = self.err.flush();
+        self.prompt = Some(text.to_owned());
+    }
+
+    /// The user ended a line, and with it the prompt.
+    pub(crate) fn typed(&mut self) {
+        self.prompt = None;
+    }
+
+    /// Goes to a new line, where nobody types any more.
+    pub(crate) fn no_prompt(&mut self) {
+        if self.prompt.take().is_some() {
+            let _ = writeln!(self.err);
+        }
+    }
+
     /// Output proper, as it is.
     pub(crate) fn output(&mut self, bytes: &[u8]) {
-        let out = &mut self.out;
+        let (out, gone) = (&mut self.out, &mut self.reader_is_gone);
         let mut write = || {
-            let _ = out.write_all(bytes);
-            let _ = out.flush();
+            *gone |= out.write_all(bytes).and_then(|()| out.flush()).is_err();
         };
         match &self.spinner {
             Some(spinner) => spinner.suspend(write),
             None => write(),
         }
+    }
+
+    /// Nobody reads what is printed any more.
+    pub(crate) fn reader_is_gone(&self) -> bool {
+        self.reader_is_gone
     }
 
     /// What is going on, shown beside the spinner until the next word.

@@ -39,6 +39,24 @@ pub(crate) fn of_idle(idle: &Idle, session: &SessionId) -> Option<Failure> {
     }
 }
 
+/// The same of a server's session, where other things help.
+pub(crate) fn of_hosted(idle: &Idle, session: &SessionId) -> Option<Failure> {
+    let failure = of_idle(idle, session)?;
+    let hint = match failure.kind {
+        "budget_reached" => "a higher `budget` of the session lets it go on with the next message".to_owned(),
+        "max_turns_reached" => {
+            "a message lets it go on; `hostler.max_turns` of the agent is the limit".to_owned()
+        }
+        "model_rate_limited_error" | "model_overloaded_error" => {
+            "wait a while, and send a message".to_owned()
+        }
+        "billing_error" => "the account of the server's model key has no credit".to_owned(),
+        "refusal" | "retries_exhausted" => return Some(failure),
+        _ => look(session),
+    };
+    Some(failure.hint(hint))
+}
+
 fn of_error(error: &SessionError, session: &SessionId) -> Failure {
     let message = safe(&error.message);
     let (kind, hint) = match &error.kind {
@@ -181,6 +199,27 @@ mod tests {
             );
             assert_eq!(failure.message, message);
         }
+    }
+
+    #[test]
+    fn of_a_server_s_session_nothing_is_said_of_flags_that_are_not_there() {
+        use SessionErrorType::{BillingError, ModelRateLimitedError, ToolUseLimitReachedError, UnknownError};
+        let session = SessionId::random();
+        let errors = [
+            BillingError,
+            ModelRateLimitedError,
+            ToolUseLimitReachedError,
+            UnknownError,
+        ];
+        let errors = errors.map(|kind| idle(Some(StopReason::EndTurn), Some((kind, "no"))));
+        for idle in errors
+            .iter()
+            .chain(&[idle(Some(StopReason::BudgetReached), None)])
+        {
+            let hint = of_hosted(idle, &session).unwrap().hint.unwrap();
+            assert!(!hint.contains("--m") && !hint.contains("ANTHROPIC"), "{hint}");
+        }
+        assert_eq!(of_hosted(&idle(Some(StopReason::EndTurn), None), &session), None);
     }
 
     #[test]

@@ -1,30 +1,54 @@
 //! Requests and their answers, one at a time. An answer that takes too long, or is too long, is an error.
 
+use crate::answer::{is_of, not_ours, read, refusal, words};
+use crate::records::Records;
 use crate::{ClientError, UrlError};
-use bytes::{Bytes, BytesMut};
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use bytes::Bytes;
+use domain::WorkspaceId;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Method, Request, Response, Uri};
-use http_body_util::{BodyExt, Full};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use outbound::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
-use wire::ErrorBody;
 
-/// Of an answer.
-const MAX_BYTES: usize = 64 << 20;
-const DEADLINE: Duration = Duration::from_mins(1);
+const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
+const WORKSPACE: HeaderName = HeaderName::from_static("anthropic-workspace-id");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// How long to wait for a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// For the head of an answer, and then for its body.
+    pub answer: Duration,
+    /// Between two signs of life of a stream: a server gives one every 15 seconds.
+    pub silence: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            answer: Duration::from_mins(1),
+            silence: Duration::from_secs(50),
+        }
+    }
+}
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
     http: outbound::Client,
+    deadlines: Deadlines,
     scheme: Scheme,
     authority: Authority,
     /// Before the API's own paths; empty, or without a slash at its end.
     prefix: String,
-    authorization: HeaderValue,
+    /// The key, and the workspace where one is named.
+    headers: HeaderMap,
 }
 
 impl Client {
@@ -34,21 +58,50 @@ impl Client {
             url: url.chars().take(200).collect(),
         };
         let parts = url.trim().parse::<Uri>().map_err(|_| wrong())?.into_parts();
-        let mut authorization = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| UrlError::Key)?;
-        authorization.set_sensitive(true);
+        let scheme = parts
+            .scheme
+            .filter(|scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme));
+        let scheme = scheme.ok_or_else(wrong)?;
+        let authority = parts.authority.ok_or_else(wrong)?;
         let path = parts
             .path_and_query
-            .map_or(String::new(), |path| path.path().to_owned());
+            .unwrap_or_else(|| PathAndQuery::from_static("/"));
+        if authority.as_str().contains('@') || path.query().is_some() {
+            return Err(UrlError::Besides);
+        }
+        if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(UrlError::Key);
+        }
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| UrlError::Key)?;
+        authorization.set_sensitive(true);
+        let deadlines = Deadlines::default();
         Ok(Self {
-            http: outbound::Client::new(ClientConfig {
-                response_timeout: Some(DEADLINE),
-                ..ClientConfig::default()
-            }),
-            scheme: parts.scheme.ok_or_else(wrong)?,
-            authority: parts.authority.ok_or_else(wrong)?,
-            prefix: path.trim_end_matches('/').to_owned(),
-            authorization,
+            http: http_client(deadlines),
+            deadlines,
+            scheme,
+            authority,
+            prefix: path.path().trim_end_matches('/').to_owned(),
+            headers: [(AUTHORIZATION, authorization)].into_iter().collect(),
         })
+    }
+
+    /// Acts in this workspace, in place of the key's own.
+    #[must_use]
+    pub fn in_workspace(mut self, workspace: &WorkspaceId) -> Self {
+        // A workspace's name has characters of a header alone.
+        if let Ok(value) = HeaderValue::from_str(workspace.as_str()) {
+            self.headers.insert(WORKSPACE, value);
+        }
+        self
+    }
+
+    #[must_use]
+    pub fn with_deadlines(self, deadlines: Deadlines) -> Self {
+        Self {
+            http: http_client(deadlines),
+            deadlines,
+            ..self
+        }
     }
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
@@ -77,26 +130,56 @@ impl Client {
         body: Bytes,
     ) -> Result<T, ClientError> {
         let request = self.request(method, path, body);
+        let response = self.send_request(request).await?;
+        let (parts, bytes) = read(response, self.deadlines.answer).await?;
+        if !parts.status.is_success() {
+            return Err(refusal(&parts, &bytes));
+        }
+        serde_json::from_slice(&bytes).map_err(|error| {
+            if is_of(&parts.headers, JSON) {
+                ClientError::Answer {
+                    reason: words(&error.to_string()),
+                }
+            } else {
+                not_ours(&parts)
+            }
+        })
+    }
+
+    /// Server-sent events, after one that the caller has or from now on.
+    pub(crate) async fn open_stream(&self, path: &str, after: Option<&str>) -> Result<Records, ClientError> {
+        let request = self.request(Method::GET, path, Bytes::new());
+        let request = request.and_then(|mut request| {
+            request
+                .headers_mut()
+                .insert(ACCEPT, HeaderValue::from_static(EVENTS));
+            if let Some(after) = after {
+                request
+                    .headers_mut()
+                    .insert(LAST_EVENT_ID, HeaderValue::from_str(after)?);
+            }
+            Ok(request)
+        });
+        let response = self.send_request(request).await?;
+        if !response.status().is_success() {
+            let (parts, bytes) = read(response, self.deadlines.answer).await?;
+            return Err(refusal(&parts, &bytes));
+        }
+        let (parts, body) = response.into_parts();
+        if !is_of(&parts.headers, EVENTS) {
+            return Err(not_ours(&parts));
+        }
+        Ok(Records::new(body, self.deadlines.silence))
+    }
+
+    async fn send_request(
+        &self,
+        request: Result<Request<Full<Bytes>>, http::Error>,
+    ) -> Result<Response<Incoming>, ClientError> {
         let request = request.map_err(|error| ClientError::Request {
             reason: error.to_string(),
         })?;
-        let response = self.http.request(request).await?;
-        let (status, bytes) = read(response).await?;
-        if !status.is_success() {
-            return Err(match serde_json::from_slice::<ErrorBody>(&bytes) {
-                Ok(body) => ClientError::Refused {
-                    status: status.as_u16(),
-                    message: body.error.message,
-                    request_id: body.request_id,
-                },
-                Err(_) => ClientError::NotOurs {
-                    status: status.as_u16(),
-                },
-            });
-        }
-        serde_json::from_slice(&bytes).map_err(|error| ClientError::Answer {
-            reason: error.to_string(),
-        })
+        Ok(self.http.request(request).await?)
     }
 
     fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, http::Error> {
@@ -106,116 +189,23 @@ impl Client {
             .authority(self.authority.clone())
             .path_and_query(path)
             .build()?;
-        Request::builder()
-            .method(method)
-            .uri(uri)
-            .header(AUTHORIZATION, self.authorization.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = self.headers.clone();
+        request
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+        Ok(request)
     }
 }
 
-async fn read<B>(response: Response<B>) -> Result<(http::StatusCode, Bytes), ClientError>
-where
-    B: BodyExt<Data = Bytes> + Unpin,
-{
-    let (parts, mut body) = response.into_parts();
-    let mut whole = BytesMut::new();
-    let reading = async {
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| ClientError::Cut)?;
-            let Ok(data) = frame.into_data() else { continue };
-            if whole.len() + data.len() > MAX_BYTES {
-                return Err(ClientError::Answer {
-                    reason: format!("it has more than {MAX_BYTES} bytes"),
-                });
-            }
-            whole.extend_from_slice(&data);
-        }
-        Ok(())
-    };
-    match tokio::time::timeout(DEADLINE, reading).await {
-        Ok(read) => read?,
-        Err(_) => return Err(ClientError::Cut),
-    }
-    Ok((parts.status, whole.freeze()))
+fn http_client(deadlines: Deadlines) -> outbound::Client {
+    outbound::Client::new(ClientConfig {
+        response_timeout: Some(deadlines.answer),
+        ..ClientConfig::default()
+    })
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
-
-    /// A server that answers one request with this; what it was asked, and what the client made of the answer.
-    async fn asked(answer: String) -> (String, Result<Value, ClientError>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/prefix/", listener.local_addr().unwrap());
-        let serving = async {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut asked = Vec::new();
-            while !asked.ends_with(b"{\"a\":1}") {
-                assert!(stream.read_buf(&mut asked).await.unwrap() > 0);
-            }
-            stream.write_all(answer.as_bytes()).await.unwrap();
-            String::from_utf8(asked).unwrap()
-        };
-        let client = Client::new(&url, "hk_x").unwrap();
-        let body = json!({"a": 1});
-        tokio::join!(serving, client.post("/v1/x", &body))
-    }
-
-    fn answer(status: &str, length: usize, body: &str) -> String {
-        format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
-    }
-
-    #[tokio::test]
-    async fn a_request_has_the_key_and_the_prefix_and_a_good_answer_is_read() {
-        let (asked, read) = asked(answer("200 OK", 8, "{\"b\": 2}")).await;
-        assert!(asked.starts_with("POST /prefix/v1/x HTTP/1.1\r\n"), "{asked}");
-        assert!(asked.contains("authorization: Bearer hk_x\r\n"), "{asked}");
-        assert_eq!(read.unwrap(), json!({"b": 2}));
-    }
-
-    #[tokio::test]
-    async fn what_is_not_good_is_told_apart() {
-        let error = "{\"type\":\"error\",\"error\":{\"type\":\"not_found_error\",\"message\":\"no\"},\"request_id\":\"r\"}";
-        let (_, refused) = asked(answer("404 Not Found", error.len(), error)).await;
-        let Err(ClientError::Refused {
-            status,
-            message,
-            request_id,
-        }) = refused
-        else {
-            panic!("{refused:?}");
-        };
-        assert_eq!(
-            (status, message.as_str(), request_id.as_deref()),
-            (404, "no", Some("r"))
-        );
-        let (_, html) = asked(answer("502 Bad Gateway", 6, "<html>")).await;
-        assert!(
-            matches!(html, Err(ClientError::NotOurs { status: 502 })),
-            "{html:?}"
-        );
-        let (_, cut) = asked(answer("200 OK", 100, "{")).await;
-        assert!(matches!(cut, Err(ClientError::Cut)), "{cut:?}");
-        let (_, other) = asked(answer("200 OK", 2, "x]")).await;
-        assert!(matches!(other, Err(ClientError::Answer { .. })), "{other:?}");
-        let (_, none) = asked(String::new()).await;
-        assert!(matches!(none, Err(ClientError::Unreachable(_))), "{none:?}");
-    }
-
-    #[test]
-    fn urls_and_keys_are_checked_before_anything_is_sent() {
-        for url in ["", "127.0.0.1", "/x", "http://"] {
-            assert!(
-                matches!(Client::new(url, "k"), Err(UrlError::Url { .. })),
-                "{url}"
-            );
-        }
-        assert!(matches!(Client::new("http://x", "a\nb"), Err(UrlError::Key)));
-    }
-}
+mod tests;

@@ -27,6 +27,13 @@ pub struct Summary {
     pub duration: Duration,
 }
 
+impl Summary {
+    /// Of a session that nobody runs.
+    pub async fn of(store: &Store, id: &SessionId) -> Result<Self, store::Error> {
+        read(store, id).await
+    }
+}
+
 pub(crate) async fn read(store: &Store, id: &SessionId) -> Result<Summary, store::Error> {
     let row = store.session(id).await?;
     let idle = idle(store, &row).await?;

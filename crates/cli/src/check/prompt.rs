@@ -1,6 +1,8 @@
 //! What the agent is asked to do.
 
 use crate::failure::Failure;
+use crate::input::{self, Until};
+use crate::signals::Signals;
 use std::io;
 
 /// More than any person writes, and less than any model takes.
@@ -20,13 +22,26 @@ enum PromptError {
     Read(#[source] io::Error),
 }
 
+/// What was said, or for `-` what standard input has.
+pub(crate) async fn read_prompt(argument: &str, signals: &mut Signals) -> Result<String, Failure> {
+    if argument != "-" {
+        return check_prompt(argument.to_owned());
+    }
+    let until = Until {
+        bytes: MAX_PROMPT_BYTES + 1,
+        line: false,
+    };
+    let read = input::read(until, signals).await;
+    check_input(read.ok_or_else(|| Failure::said("interrupted", "interrupted before the agent began"))?)
+}
+
 /// From the command line.
-pub(crate) fn check_prompt(prompt: String) -> Result<String, Failure> {
+fn check_prompt(prompt: String) -> Result<String, Failure> {
     check(prompt).map_err(explain)
 }
 
 /// From standard input, of which one byte more than the limit was read.
-pub(crate) fn check_input(bytes: io::Result<Vec<u8>>) -> Result<String, Failure> {
+fn check_input(bytes: io::Result<Vec<u8>>) -> Result<String, Failure> {
     decode(bytes).and_then(check).map_err(explain)
 }
 

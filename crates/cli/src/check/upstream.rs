@@ -13,8 +13,6 @@ const MAX_SCRIPT_BYTES: u64 = 16 << 20;
 
 #[derive(Debug, thiserror::Error)]
 enum UpstreamError {
-    #[error("HOSTLER_URL is set, and hostler cannot work through a server yet")]
-    Server,
     #[error("ANTHROPIC_API_KEY is not set")]
     NoKey,
     #[error("ANTHROPIC_API_KEY is not a key: it holds spaces, line ends or other characters that no key has")]
@@ -33,9 +31,6 @@ pub(crate) fn choose_upstream(
     workspace: Option<&Path>,
     environment: &Environment,
 ) -> Result<(Upstream, Option<String>), Failure> {
-    if environment.server_url.is_some() {
-        return Err(Failure::usage(UpstreamError::Server).hint("unset HOSTLER_URL"));
-    }
     if let Some(path) = script {
         let name = path.display().to_string();
         let notice = format!(
@@ -190,15 +185,5 @@ mod tests {
             };
             assert_eq!(choose_upstream(None, None, &environment).is_ok(), sound, "{url}");
         }
-        let environment = Environment {
-            server_url: Some("http://x".into()),
-            ..with_key("sk-x")
-        };
-        assert!(
-            choose_upstream(None, None, &environment)
-                .unwrap_err()
-                .to_string()
-                .contains("HOSTLER_URL")
-        );
     }
 }

@@ -1,16 +1,15 @@
 //! `hostler run`: one session from prompt to changes. Every way out ends the sandbox and leaves the change set for
 //! later, unless it was applied.
 
+mod elsewhere;
+
 use crate::arguments::{RunArguments, RuntimeName};
-use crate::check::{
-    MAX_PROMPT_BYTES, check_input, check_model, check_prompt, choose_upstream, data_directory, open_workspace,
-};
+use crate::check::{check_model, choose_upstream, data_directory, open_workspace, read_prompt};
 use crate::commands::sessions::applied_line;
 use crate::commands::{end, start};
 use crate::conversation::{Ended, follow};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure};
-use crate::input::{self, Until};
 use crate::outcome::{ErrorRecord, Outcome};
 use crate::render::{changes, facts, text};
 use crate::review::{Review, discard, recover};
@@ -49,6 +48,12 @@ enum CallError {
     Image,
     #[error("--apply needs a --workspace to apply to")]
     NoWorkspace,
+    #[error(
+        "{flag} does not work with HOSTLER_URL: that server is another program, and may be another machine"
+    )]
+    Elsewhere { flag: &'static str },
+    #[error("a server keeps budgets in whole cents")]
+    SmallBudget,
     #[error(transparent)]
     Limits(#[from] domain::LimitError),
     #[error(transparent)]
@@ -63,9 +68,13 @@ pub(crate) async fn run(
     signals: &mut Signals,
 ) -> Result<(), Failure> {
     let mut outcome = Outcome::default();
-    let ended = match plan(arguments, environment, signals).await {
-        Ok(plan) => perform(plan, services, &mut outcome, terminal, signals).await,
-        Err(failure) => Err(failure),
+    let ended = if elsewhere::is_meant(arguments, environment) {
+        elsewhere::run(arguments, environment, &mut outcome, terminal, signals).await
+    } else {
+        match plan(arguments, environment, signals).await {
+            Ok(plan) => perform(plan, services, &mut outcome, terminal, signals).await,
+            Err(failure) => Err(failure),
+        }
     };
     terminal.quiet();
     if arguments.json {
@@ -119,7 +128,7 @@ async fn plan(
         arguments.max_budget,
         PriceTable::built_in(),
     )?;
-    let prompt = prompt(&arguments.prompt, signals).await?;
+    let prompt = read_prompt(&arguments.prompt, signals).await?;
     Ok(Plan {
         session: new_session(arguments, workspace, limits, rules, &prompt),
         prompt,
@@ -135,18 +144,6 @@ async fn plan(
         simulated,
         notices: [notice, warning].into_iter().flatten().collect(),
     })
-}
-
-async fn prompt(argument: &str, signals: &mut Signals) -> Result<String, Failure> {
-    if argument != "-" {
-        return check_prompt(argument.to_owned());
-    }
-    let until = Until {
-        bytes: MAX_PROMPT_BYTES + 1,
-        line: false,
-    };
-    let read = input::read(until, signals).await;
-    check_input(read.ok_or_else(|| Failure::said("interrupted", "interrupted before the agent began"))?)
 }
 
 fn limits(arguments: &RunArguments) -> Result<Limits, Failure> {

@@ -1,11 +1,12 @@
-//! What the agent does, line by line as it happens: what it says, which tools it calls with what, and what came of it.
+//! What the agent does, line by line as it happens: what it says, which tools it calls with what, and what came of it. Of
+//! a whole conversation, what the user said too.
 
 use crate::render::text::{one_line, safe};
 use crate::style::Style;
 use domain::EventId;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
-use wire::{Body, ContentBlock, Event, RetryStatus};
+use wire::{Body, Confirmation, ContentBlock, Event, RetryStatus, StopReason};
 
 /// The last lines of a command's output that are shown, and the first of an error.
 const OUTPUT_LINES: usize = 4;
@@ -22,8 +23,9 @@ pub(crate) struct Activity {
     /// The call whose line or result was shown last.
     last_call: Option<EventId>,
     status: String,
-    /// Whether it is all over: then nobody else says what went wrong.
-    past: bool,
+    /// Whether everything is shown here: then nobody else says what the user said, what came last and what went wrong.
+    whole: bool,
+    begun: bool,
 }
 
 impl Activity {
@@ -35,16 +37,22 @@ impl Activity {
             said: None,
             last_call: None,
             status: "starting the sandbox".to_owned(),
-            past: false,
+            whole: false,
+            begun: false,
         }
     }
 
-    /// Of a session that is over.
-    pub(crate) fn past(style: Style, width: usize) -> Self {
+    /// Of a whole conversation.
+    pub(crate) fn whole(style: Style, width: usize) -> Self {
         Self {
-            past: true,
+            whole: true,
             ..Self::new(style, width)
         }
+    }
+
+    /// What the agent said last, as it is. It is not shown here any more.
+    pub(crate) fn last_words(&mut self) -> Option<String> {
+        self.said.take()
     }
 
     /// What is going on now.
@@ -67,6 +75,12 @@ impl Activity {
                 self.status = format!("{} is running", one_line(name, 40));
                 self.open.insert(event.id.clone(), name.clone());
                 self.last_call = Some(event.id.clone());
+                lines
+            }
+            Body::AgentCustomToolUse { name, input, .. } => {
+                let mut lines = self.flush();
+                lines.push(self.call(name, input));
+                self.open.insert(event.id.clone(), name.clone());
                 lines
             }
             Body::AgentToolResult {
@@ -95,8 +109,10 @@ impl Activity {
                         .yellow(&format!("  {}", one_line(&error.message, self.width - 2))),
                 ]
             }
-            Body::SessionError { error } if self.past => {
-                vec![self.style.red(&format!("error: {}", safe(&error.message)))]
+            Body::SessionError { error } if self.whole => {
+                let mut lines = self.flush();
+                lines.push(self.style.red(&format!("error: {}", safe(&error.message))));
+                lines
             }
             Body::AgentThreadContextCompacted => {
                 vec![
@@ -108,8 +124,97 @@ impl Activity {
                 "thinking".clone_into(&mut self.status);
                 Vec::new()
             }
+            _ if self.whole => self.besides(event),
             _ => Vec::new(),
         }
+    }
+
+    /// What the agent does not do itself.
+    fn besides(&mut self, event: &Event) -> Vec<String> {
+        let mut lines = Vec::new();
+        match &event.body {
+            Body::UserMessage { content } => {
+                lines = self.flush();
+                if std::mem::replace(&mut self.begun, true) {
+                    lines.push(String::new());
+                }
+                lines.extend(self.message(content, event.processed_at.is_none()));
+            }
+            Body::SystemMessage { content } => {
+                lines.extend(content.iter().map(|part| {
+                    let text = one_line(&part.text, self.width.saturating_sub(10));
+                    self.style.dim(&format!("  system: {text}"))
+                }));
+            }
+            Body::UserInterrupt { .. } => lines.push(self.style.yellow("  interrupted")),
+            Body::UserToolConfirmation {
+                tool_use_id,
+                result,
+                deny_message,
+                ..
+            } => {
+                let tool = self.open.get(tool_use_id).map_or("the call", String::as_str);
+                let tool = one_line(tool, 40);
+                lines.push(match (result, deny_message) {
+                    (Confirmation::Allow, _) => self.style.dim(&format!("  {tool} is allowed")),
+                    (Confirmation::Deny, None) => self.style.yellow(&format!("  {tool} is denied")),
+                    (Confirmation::Deny, Some(why)) => {
+                        let why = one_line(why, self.width.saturating_sub(tool.chars().count() + 14).max(20));
+                        self.style.yellow(&format!("  {tool} is denied: {why}"))
+                    }
+                });
+            }
+            Body::UserCustomToolResult {
+                custom_tool_use_id,
+                content,
+                is_error,
+                ..
+            } => {
+                self.open.remove(custom_tool_use_id);
+                let text = texts(content.as_deref().unwrap_or_default());
+                let line = format!("    {}", one_line(&text, self.width.saturating_sub(4)));
+                lines.push(match is_error {
+                    Some(true) => self.style.red(&line),
+                    _ => self.style.dim(&line),
+                });
+            }
+            Body::SessionStatusIdle { stop_reason, .. } => {
+                lines = self.flush();
+                lines.extend(stopped(stop_reason).map(|text| self.style.yellow(&format!("  {text}"))));
+            }
+            Body::SessionStatusRescheduled => {
+                lines.push(self.style.dim("  the turn was cut, and goes on"));
+            }
+            Body::SessionStatusTerminated | Body::SessionDeleted => {
+                lines = self.flush();
+                lines.push(self.style.dim("  the session has ended"));
+            }
+            _ => {}
+        }
+        lines
+    }
+
+    fn message(&self, content: &[ContentBlock], waits: bool) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for block in content {
+            match block {
+                ContentBlock::Text { text } => lines.extend(safe(text).lines().map(str::to_owned)),
+                ContentBlock::Image { .. } => lines.push("[image]".to_owned()),
+                ContentBlock::Document { title, .. } => lines.push(match title {
+                    Some(title) => format!("[document: {}]", one_line(title, 60)),
+                    None => "[document]".to_owned(),
+                }),
+                _ => lines.push("[something else]".to_owned()),
+            }
+        }
+        let mut lines: Vec<String> = lines
+            .iter()
+            .map(|line| self.style.bold(&format!("> {line}")))
+            .collect();
+        if waits {
+            lines.push(self.style.dim("  (waits for its turn)"));
+        }
+        lines
     }
 
     fn flush(&mut self) -> Vec<String> {
@@ -122,12 +227,11 @@ impl Activity {
     }
 
     fn call(&self, name: &str, input: &Map<String, Value>) -> String {
-        let name = one_line(name, 40);
-        let subject = one_line(
-            &subject(&name, input),
-            self.width.saturating_sub(name.chars().count() + 4).max(20),
-        );
-        format!("{} {}  {subject}", self.style.cyan("•"), self.style.bold(&name))
+        format!(
+            "{} {}",
+            self.style.cyan("•"),
+            call(name, input, self.style, self.width)
+        )
     }
 
     fn result(&self, name: Option<&str>, text: &str, is_error: bool) -> Vec<String> {
@@ -155,6 +259,25 @@ impl Activity {
             }
         };
         shown.into_iter().map(paint).collect()
+    }
+}
+
+/// A tool and what it is called with, in a line.
+pub(crate) fn call(name: &str, input: &Map<String, Value>, style: Style, width: usize) -> String {
+    let name = one_line(name, 40);
+    let subject = one_line(
+        &subject(&name, input),
+        width.saturating_sub(name.chars().count() + 4).max(20),
+    );
+    format!("{}  {subject}", style.bold(&name))
+}
+
+/// Why an agent stopped that was not done.
+fn stopped(reason: &StopReason) -> Option<&'static str> {
+    match reason {
+        StopReason::BudgetReached => Some("the budget is used up"),
+        StopReason::Refusal => Some("the model refused to go on"),
+        _ => None,
     }
 }
 
@@ -302,6 +425,58 @@ mod tests {
         };
         assert_eq!(result(&calls[0]), ["  of bash:", "    x"]);
         assert_eq!(result(&calls[1]), ["  of glob:", "    x"]);
+    }
+
+    #[test]
+    fn of_a_whole_conversation_everything_is_shown_in_order() {
+        let mut activity = Activity::whole(Style::new(false), 60);
+        let asking =
+            event(json!({"type": "agent.tool_use", "name": "bash", "input": {"command": "git push"}}));
+        let custom =
+            event(json!({"type": "agent.custom_tool_use", "name": "weather", "input": {"city": "Ulm"}}));
+        let rest = [
+            json!({"type": "user.tool_confirmation", "tool_use_id": asking.id, "result": "deny", "deny_message": "no\u{1b}[2J"}),
+            json!({"type": "agent.message", "content": text("Then not.")}),
+            json!({"type": "session.status_idle", "stop_reason": {"type": "end_turn"}}),
+            json!({"type": "user.message", "content": [{"type": "text", "text": "And\nnow?"}, {"type": "image", "source": {"type": "url", "url": "x"}}]}),
+            json!({"type": "system.message", "content": text("be brief")}),
+        ];
+        let answer = json!({"type": "user.custom_tool_result", "custom_tool_use_id": custom.id, "content": text("sunny")});
+        let end = [
+            answer,
+            json!({"type": "session.error", "error": {"type": "unknown_error", "message": "gone", "retry_status": {"type": "exhausted"}}}),
+            json!({"type": "user.interrupt"}),
+            json!({"type": "session.status_idle", "stop_reason": {"type": "budget_reached"}}),
+        ];
+        let first = event(json!({"type": "user.message", "content": text("Push it.")}));
+        let events = [first, asking]
+            .into_iter()
+            .chain(rest.into_iter().map(event))
+            .chain([custom])
+            .chain(end.into_iter().map(event));
+        let lines: Vec<String> = events.flat_map(|event| activity.show(&event)).collect();
+        assert_eq!(
+            lines,
+            [
+                "> Push it.",
+                "• bash  git push",
+                "  bash is denied: no\\u{1b}[2J",
+                "Then not.",
+                "",
+                "> And",
+                "> now?",
+                "> [image]",
+                "  system: be brief",
+                "• weather  {\"city\":\"Ulm\"}",
+                "    sunny",
+                "error: gone",
+                "  interrupted",
+                "  the budget is used up",
+            ]
+        );
+        let waits = json!({"id": EventId::random(), "type": "user.message", "content": text("later"), "processed_at": null});
+        let waits = activity.show(&serde_json::from_value(waits).unwrap());
+        assert_eq!(waits, ["", "> later", "  (waits for its turn)"]);
     }
 
     #[test]

@@ -64,10 +64,28 @@ async fn without_a_key_there_is_a_hint_and_no_pretending() {
 }
 
 #[tokio::test]
-async fn a_server_is_refused_clearly() {
+async fn what_a_server_elsewhere_cannot_do_is_refused_by_name() {
     let mut host = Host::new(Broken::default());
     host.environment.server_url = Some("http://127.0.0.1:8700".into());
-    refused(&host, &["run", "x"], "HOSTLER_URL").await;
+    refused(&host, &["run", "x"], "HOSTLER_API_KEY is not").await;
+    host.environment.server_key = Some("a-key-of-that-server".into());
+    for (arguments, reason) in [
+        (
+            &["run", "--workspace", ".", "x"][..],
+            "--workspace does not work with HOSTLER_URL",
+        ),
+        (&["run", "--apply", "x"], "--apply does not work with HOSTLER_URL"),
+        (
+            &["run", "--simulate", "s.json", "x"],
+            "--simulate does not work with HOSTLER_URL",
+        ),
+        (&["run", "--image", "debian", "x"], "images are not there yet"),
+        (&["run", "--max-budget", "0.001", "x"], "whole cents"),
+        (&["run", "--memory", "1M", "x"], "memory_bytes"),
+        (&["run", ""], "the prompt is empty"),
+    ] {
+        refused(&host, arguments, reason).await;
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,8 @@ async fn a_part_that_does_not_start_is_named() {
         start: true,
         ..Broken::default()
     });
-    for arguments in [&["run", "x"][..], &["sessions", "list"], &["doctor"]] {
+    let id = "sesn_00000000000000000000000000";
+    for arguments in [&["run", "x"][..], &["sessions", "diff", id], &["doctor"]] {
         let called = host.call(arguments).await;
         assert_eq!(called.exit, 1);
         assert!(
@@ -71,8 +72,9 @@ async fn a_machine_that_holds_no_sandbox_fails_the_session_and_keeps_its_row() {
     let as_json = host.call(&["sessions", "list", "--json"]).await;
     assert_eq!(as_json.json()["id"], id);
     let shown = host.call(&["sessions", "show", id]).await;
-    assert!(shown.out.contains("title      do it"), "{}", shown.out);
-    assert!(shown.err.contains("user namespaces"), "{}", shown.err);
+    assert!(shown.out.contains("title       do it"), "{}", shown.out);
+    assert!(shown.out.contains("> do it"), "{}", shown.out);
+    assert!(shown.out.contains("user namespaces"), "{}", shown.out);
     for command in ["diff", "apply"] {
         let called = host.call(&["sessions", command, id]).await;
         assert_eq!((called.exit, called.err.as_str()), (0, "no changes\n"));

@@ -8,5 +8,8 @@
 
 mod calls;
 mod failures;
+mod following;
 mod keys;
+mod scripted;
+mod sessions;
 mod support;

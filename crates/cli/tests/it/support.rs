@@ -167,7 +167,7 @@ impl Services for Broken {
 }
 
 /// A machine that holds no sandbox.
-struct NoSandbox;
+pub struct NoSandbox;
 
 #[async_trait]
 impl Backend for NoSandbox {
@@ -224,7 +224,7 @@ impl Backend for NoSandbox {
     }
 }
 
-struct NoNetwork;
+pub struct NoNetwork;
 
 #[async_trait]
 impl Network for NoNetwork {
