@@ -17,22 +17,24 @@ use traces::{
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Heads and bodies.
+type Taken = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
 /// Answers with these statuses, one after another, and then with 200; or not at all.
 struct Collector {
     url: String,
-    /// Heads and bodies.
-    taken: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    taken: Taken,
 }
 
 impl Collector {
     async fn start(statuses: &'static [u16]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let taken = Arc::<Mutex<Vec<(String, Vec<u8>)>>>::default();
-        let takes = taken.clone();
+        let taken = Taken::default();
+        let to_fill = taken.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, statuses, takes.clone()));
+                tokio::spawn(serve(stream, statuses, to_fill.clone()));
             }
         });
         Self { url, taken }
@@ -65,7 +67,7 @@ impl Collector {
     }
 }
 
-async fn serve(stream: TcpStream, statuses: &'static [u16], taken: Arc<Mutex<Vec<(String, Vec<u8>)>>>) {
+async fn serve(stream: TcpStream, statuses: &'static [u16], taken: Taken) {
     let mut stream = BufReader::new(stream);
     loop {
         let mut head = String::new();
