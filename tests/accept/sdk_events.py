@@ -249,6 +249,10 @@ def an_answer_that_breaks_off_is_asked_for_again(server):
     assert text(events) == "A whole answer, word by word.", text(events)
     assert [end.is_error for end in of(events, "span.model_request_end")] == [True, None]
     assert one(events, "session.error").error.retry_status.type == "retrying"
+    told = types(events)
+    at = told.index("session.error")
+    assert told[at - 1:at + 4] == ["span.model_request_end", "session.error", "session.status_rescheduled",
+                                   "session.status_running", "span.model_request_start"], told
 
 
 def an_agent_that_loops_is_stopped(server):
@@ -310,7 +314,8 @@ def everything_that_can_be_told_was_told(_):
     assert reasons == names(CRATES / "wire/src/session.rs", "StopReason"), reasons
     errors = {event.error.type for event in of(events, "session.error")}
     used = re.compile(r"SessionErrorType::(\w+)")
-    told = {kind for path in (CRATES / "control/src").rglob("*.rs") for kind in used.findall(path.read_text())}
+    sources = [path for crate in ("control", "translate") for path in (CRATES / crate / "src").rglob("*.rs")]
+    told = {kind for path in sources for kind in used.findall(path.read_text())}
     assert errors == {re.sub(r"(?<!^)(?=[A-Z])", "_", kind).lower() for kind in told}, errors
     retries = {event.error.retry_status.type for event in of(events, "session.error")}
     # No failure ends a session.

@@ -40,6 +40,7 @@ impl Serving {
             network: Arc::new(NoNetwork),
             settings: Settings::default(),
             meter: metrics.sessions.clone(),
+            traces: traces::Traces::default(),
         });
         let control = control.await.unwrap();
         let api = Api {
@@ -47,6 +48,7 @@ impl Serving {
             resources: resources.clone(),
             upstream: Arc::new(NoUpstream),
             metrics,
+            traces: traces::Traces::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
