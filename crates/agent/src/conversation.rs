@@ -90,6 +90,17 @@ impl Conversation {
         });
     }
 
+    /// What the model has not answered: the last message of the user's, if nothing follows it.
+    pub(crate) fn unanswered(&mut self) -> impl Iterator<Item = &mut Block> {
+        let last = self.messages.last_mut();
+        let last = last.filter(|message| message.role == Role::User);
+        last.into_iter().flat_map(|message| &mut message.content)
+    }
+
+    pub(crate) fn blocks(&mut self) -> impl Iterator<Item = &mut Block> {
+        self.messages.iter_mut().flat_map(|message| &mut message.content)
+    }
+
     /// Puts a summary in the place of everything so far.
     pub(crate) fn replace_with(&mut self, summary: Block) {
         self.messages = vec![Message {

@@ -75,9 +75,18 @@ impl CallError {
         }
     }
 
+    /// For the model's window, or in bytes for the API: a shorter conversation may do.
     pub(crate) fn is_prompt_too_long(&self) -> bool {
-        matches!(self, Self::Api { message, .. }
-            if message.contains("prompt is too long") || message.contains("exceed context limit"))
+        matches!(self, Self::Api { status, kind, message, .. }
+            if *status == Some(413) || kind == "request_too_large"
+                || message.contains("prompt is too long") || message.contains("exceed context limit"))
+    }
+
+    /// What is in the request cannot be taken, and is not too long: an image that is none, say.
+    pub(crate) fn is_refused_content(&self) -> bool {
+        matches!(self.status(), Some(400 | 422))
+            && self.class() == "invalid_request"
+            && !self.is_prompt_too_long()
     }
 
     /// Whether the same request may succeed later.

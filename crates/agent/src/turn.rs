@@ -14,6 +14,7 @@
 mod ask;
 mod calls;
 mod finish;
+mod left_out;
 mod perform;
 mod reply;
 

@@ -113,6 +113,7 @@ impl Turn<'_> {
                 Verdict::error("error_during_execution", reason, text.to_owned())
             }
             End::ApiError(error) => {
+                self.leave_out_what_was_refused(&error);
                 let reason = if error.is_prompt_too_long() {
                     "prompt_too_long"
                 } else {

@@ -139,6 +139,72 @@ async fn a_prompt_that_the_api_finds_too_long_is_compacted_once() {
 }
 
 #[tokio::test]
+async fn a_request_of_too_many_bytes_is_compacted_also_where_the_summary_needs_it() {
+    let too_large = || {
+        refused(
+            413,
+            "request_too_large",
+            "the request is larger than 33554432 bytes",
+        )
+    };
+    let answers = vec![
+        said("one"),
+        too_large(),
+        too_large(),
+        said("SUMMARY"),
+        said("two"),
+    ];
+    let (place, server) = (Place::new(), Server::start(answers).await);
+    let mut host = start(&place, &server, &[]);
+    host.prompt("first").await;
+    host.until_result().await;
+    host.prompt("second").await;
+    let frames = host.until_result().await;
+    assert_eq!(result(&frames)["result"], "two");
+    let asked = server.asked();
+    assert!(
+        !asked[3].body.to_string().contains("first"),
+        "the older half is left out"
+    );
+    assert_valid(&asked[4].body);
+}
+
+#[tokio::test]
+async fn what_the_api_does_not_take_is_not_sent_again() {
+    let huge = "x".repeat(100_000);
+    let image = json!({"type":"image","source":{"type":"base64","media_type":"image/png","data":"AA=="}});
+    let too_long = || {
+        refused(
+            413,
+            "request_too_large",
+            "the request is larger than 33554432 bytes",
+        )
+    };
+    let no_image = || refused(400, "invalid_request_error", "Could not process image");
+    let answers = vec![too_long(), said("one"), no_image(), said("two")];
+    let (place, server) = (Place::new(), Server::start(answers).await);
+    let mut host = start(&place, &server, &[]);
+    host.prompt(&huge).await;
+    assert_eq!(result(&host.until_result().await)["is_error"], true);
+    host.prompt("first").await;
+    assert_eq!(result(&host.until_result().await)["result"], "one");
+    let content = json!([{"type":"text","text":"look"}, image]);
+    host.send(json!({"type":"user","message":{"role":"user","content":content}}))
+        .await;
+    assert_eq!(result(&host.until_result().await)["is_error"], true);
+    host.prompt("second").await;
+    assert_eq!(result(&host.until_result().await)["result"], "two");
+    let asked = server.asked();
+    assert!(asked[0].body.to_string().contains(&huge) && !asked[1].body.to_string().contains(&huge));
+    let last = asked[3].body.to_string();
+    assert!(
+        !last.contains("base64") && last.contains("image left out") && last.contains("look"),
+        "{last}"
+    );
+    assert_valid(&asked[3].body);
+}
+
+#[tokio::test]
 async fn a_summary_that_fails_leaves_the_conversation_as_it_was() {
     let answers = vec![
         said("one"),
