@@ -7,6 +7,7 @@
 mod arguments;
 mod check;
 mod commands;
+mod config;
 mod conversation;
 mod environment;
 mod example;
@@ -16,22 +17,27 @@ mod outcome;
 mod render;
 mod review;
 mod services;
+mod settings;
 mod signals;
 mod style;
 mod terminal;
 #[cfg(test)]
 mod testing;
 mod trouble;
+mod tuning;
 
 pub use arguments::{
-    AllowArguments, Command, DEFAULT_MODEL, DataArgument, DoctorArguments, KeysCommand, RunArguments,
-    RuntimeName, ServeArguments, SessionsCommand,
+    AllowArguments, Command, ConfigCommand, DEFAULT_MODEL, DataArgument, DoctorArguments, KeysCommand,
+    RunArguments, RuntimeName, ServeArguments, SessionsCommand,
 };
+pub use config::JailerStart;
 pub use environment::Environment;
 pub use failure::{Exit, Failure};
 pub use services::{How, Running, Services, Shutdown, StartError, StartOptions, Upstream};
+pub use settings::ServeSettings;
 pub use signals::{Asked, Signals};
 pub use terminal::{Kind, Terminal};
+pub use tuning::{EgressTuning, ModelTuning, Tuning};
 
 use std::process::ExitCode;
 
@@ -59,9 +65,11 @@ pub async fn execute(
         Command::Run(arguments) => {
             commands::run::run(arguments, environment, services, terminal, signals).await
         }
-        Command::Serve(arguments) => {
-            commands::serve::serve(arguments, environment, services, terminal, signals).await
-        }
+        Command::Serve(arguments) => match ServeSettings::find(arguments, environment) {
+            Ok(settings) => commands::serve::serve(&settings, services, terminal, signals).await,
+            Err(failure) => Err(failure),
+        },
+        Command::Config(command) => commands::config::config(command, environment, terminal),
         Command::Sessions(command) => {
             commands::sessions::sessions(command, environment, services, terminal, signals).await
         }
@@ -73,13 +81,30 @@ pub async fn execute(
     terminal.quiet();
     match outcome {
         Ok(()) => 0,
-        Err(failure) => {
-            let style = terminal.style();
-            terminal.line(&format!("{} {}", style.red("error:"), failure.message));
-            if let Some(hint) = &failure.hint {
-                terminal.line(&format!("{} {hint}", style.cyan("hint:")));
-            }
-            failure.exit as u8
-        }
+        Err(failure) => failure.tell(terminal),
     }
+}
+
+/// Serves until it is told to end. What goes wrong is told on a terminal, and else in the log.
+pub async fn serve(
+    settings: &ServeSettings,
+    services: &dyn Services,
+    mut terminal: Terminal,
+    mut signals: Signals,
+) -> ExitCode {
+    let served = commands::serve::serve(settings, services, &mut terminal, &mut signals).await;
+    terminal.quiet();
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => tell(&failure, &mut terminal),
+    }
+}
+
+/// Tells of the failure of a server.
+pub fn tell(failure: &Failure, terminal: &mut Terminal) -> ExitCode {
+    ExitCode::from(if terminal.err_is_terminal() {
+        failure.tell(terminal)
+    } else {
+        failure.log()
+    })
 }

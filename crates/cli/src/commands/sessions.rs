@@ -15,6 +15,7 @@ use crate::services::{How, Running, Services, StartOptions, Upstream};
 use crate::signals::Signals;
 use crate::style::Style;
 use crate::terminal::Terminal;
+use crate::tuning::Tuning;
 use change_set::{Allowed, printable};
 use control::Lifetime;
 use domain::SessionId;
@@ -36,6 +37,7 @@ pub(crate) async fn sessions(
         upstream: Upstream::None,
         pool: 0,
         lifetime: Lifetime::Host,
+        tuning: Tuning::default(),
     };
     let running = start(services, &options, signals).await?;
     recover(&running.data, terminal);

@@ -4,6 +4,7 @@ use crate::arguments::DataArgument;
 use crate::check::data_directory;
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::settings::known_admin_key;
 use client::{Client, ClientError, UrlError};
 use control::{AdminKey, Keys, ResourceError, ServerAddress};
 use domain::KeyId;
@@ -19,8 +20,8 @@ pub(super) enum Place {
 impl Place {
     /// The server that `HOSTLER_URL` names; else the data directory, or the server that holds it.
     pub(super) async fn find(argument: &DataArgument, environment: &Environment) -> Result<Self, Failure> {
-        let given = environment.server_key.as_ref().and_then(|key| key.to_str());
         if let Some(url) = &environment.server_url {
+            let given = environment.server_key.as_ref().and_then(|key| key.to_str());
             let key = given.ok_or_else(|| {
                 Failure::usage(NoKey).hint("set HOSTLER_API_KEY to the admin key of that server")
             })?;
@@ -29,7 +30,9 @@ impl Place {
         let data = data_directory(argument, environment)?;
         match Instance::open(&data) {
             Ok(instance) => Self::here(instance).await,
-            Err(taken @ InstanceError::Taken { .. }) => with_holder(&data, given, taken),
+            Err(taken @ InstanceError::Taken { .. }) => {
+                with_holder(&data, known_admin_key(environment)?.as_deref(), taken)
+            }
             Err(error) => Err(Failure::failed("start", error)),
         }
     }
