@@ -7,9 +7,11 @@ pub use sessions::{
     SessionsCommand, ShowArguments,
 };
 
+use crate::config::{JailerStart, address};
 use clap::{Args, Subcommand, ValueEnum};
 use domain::limits::{Cpus, Size};
 use domain::{Cost, KeyId, WorkspaceId};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The model that is used unless another is named.
@@ -30,6 +32,9 @@ pub enum Command {
     /// Make, list and revoke the keys of the API
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Print the configuration file of a server, or say what is in force
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Say what is enforced on this machine and what is not
     Doctor(DoctorArguments),
 }
@@ -124,12 +129,18 @@ pub enum RuntimeName {
 
 #[derive(Debug, Args)]
 pub struct ServeArguments {
-    /// Address to listen on; also `HOSTLER_LISTEN` [default: 127.0.0.1:8700]
-    #[arg(long, value_name = "ADDRESS")]
-    pub listen: Option<String>,
-    /// Sandboxes to keep ready
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(0..=64))]
-    pub pool: u32,
+    /// The configuration file; also `HOSTLER_CONFIG`. `hostler config default` prints one
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Address to listen on; also `HOSTLER_LISTEN`. May be repeated [default: 127.0.0.1:8700]
+    #[arg(long, value_name = "ADDRESS", value_parser = listen_address)]
+    pub listen: Vec<SocketAddr>,
+    /// Sandboxes to keep ready [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=64))]
+    pub pool: Option<u32>,
+    /// Who starts the jailer [default: own]
+    #[arg(long, value_enum, value_name = "WHO")]
+    pub jailer: Option<JailerStart>,
     /// Let the simulated model play a script (docs/simulated-model.md) in place of a model
     #[arg(long, value_name = "SCRIPT")]
     pub simulate: Option<PathBuf>,
@@ -183,6 +194,17 @@ impl KeysCommand {
     }
 }
 
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print a file with every key, commented out and explained
+    Default,
+    /// Say what is in force, and from where; or what is wrong
+    Check {
+        /// The configuration file [default: as for `serve`]
+        file: Option<PathBuf>,
+    },
+}
+
 #[derive(Debug, Args)]
 pub struct DoctorArguments {
     /// One JSON object
@@ -190,6 +212,11 @@ pub struct DoctorArguments {
     pub json: bool,
     #[command(flatten)]
     pub data: DataArgument,
+}
+
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let wrong = || "use an address with its port, like 127.0.0.1:8700 or [::1]:8700".to_owned();
+    address(text).ok_or_else(wrong)
 }
 
 fn budget(text: &str) -> Result<Cost, String> {

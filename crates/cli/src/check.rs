@@ -6,7 +6,7 @@ mod prompt;
 mod upstream;
 mod workspace;
 
-pub(crate) use data::data_directory;
+pub(crate) use data::{data_directory, place_for_data};
 pub(crate) use model::check_model;
 pub(crate) use prompt::{MAX_PROMPT_BYTES, read_prompt};
 pub(crate) use upstream::choose_upstream;

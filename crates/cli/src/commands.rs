@@ -1,5 +1,6 @@
 //! One command a file.
 
+pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod keys;
 pub(crate) mod run;

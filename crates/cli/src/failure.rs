@@ -1,5 +1,6 @@
 //! What the user gets to read when something goes wrong: a message, what to do about it, and the exit code.
 
+use crate::terminal::Terminal;
 use std::error::Error;
 use std::fmt;
 
@@ -48,6 +49,22 @@ impl Failure {
             hint: None,
             exit: Exit::Failed,
         }
+    }
+
+    /// For people; the exit code.
+    pub(crate) fn tell(&self, terminal: &mut Terminal) -> u8 {
+        let style = terminal.style();
+        terminal.line(&format!("{} {}", style.red("error:"), self.message));
+        if let Some(hint) = &self.hint {
+            terminal.line(&format!("{} {hint}", style.cyan("hint:")));
+        }
+        self.exit as u8
+    }
+
+    /// For who reads logs; the exit code.
+    pub(crate) fn log(&self) -> u8 {
+        tracing::error!(kind = self.kind, hint = self.hint, "{}", self.message);
+        self.exit as u8
     }
 
     #[must_use]

@@ -7,6 +7,7 @@
 mod arguments;
 mod check;
 mod commands;
+mod config;
 mod conversation;
 mod entry;
 mod environment;
@@ -19,6 +20,7 @@ mod render;
 mod review;
 mod services;
 mod session;
+mod settings;
 mod signals;
 mod style;
 mod tail;
@@ -26,17 +28,21 @@ mod terminal;
 #[cfg(test)]
 mod testing;
 mod trouble;
+mod tuning;
 
 pub use arguments::{
-    AllowArguments, AttachArguments, Command, DEFAULT_MODEL, DataArgument, DoctorArguments, KeysCommand,
-    ListArguments, LogsArguments, PlaceArguments, RemoveArguments, RunArguments, RuntimeName, SendArguments,
-    ServeArguments, SessionsCommand, ShowArguments,
+    AllowArguments, AttachArguments, Command, ConfigCommand, DEFAULT_MODEL, DataArgument, DoctorArguments,
+    KeysCommand, ListArguments, LogsArguments, PlaceArguments, RemoveArguments, RunArguments, RuntimeName,
+    SendArguments, ServeArguments, SessionsCommand, ShowArguments,
 };
+pub use config::JailerStart;
 pub use environment::Environment;
 pub use failure::{Exit, Failure};
 pub use services::{How, Running, Services, Shutdown, StartError, StartOptions, Upstream};
+pub use settings::ServeSettings;
 pub use signals::{Asked, Signals};
 pub use terminal::{Kind, Terminal};
+pub use tuning::{EgressTuning, ModelTuning, Tuning};
 
 use std::process::ExitCode;
 
@@ -64,9 +70,11 @@ pub async fn execute(
         Command::Run(arguments) => {
             commands::run::run(arguments, environment, services, terminal, signals).await
         }
-        Command::Serve(arguments) => {
-            commands::serve::serve(arguments, environment, services, terminal, signals).await
-        }
+        Command::Serve(arguments) => match ServeSettings::find(arguments, environment) {
+            Ok(settings) => commands::serve::serve(&settings, services, terminal, signals).await,
+            Err(failure) => Err(failure),
+        },
+        Command::Config(command) => commands::config::config(command, environment, terminal),
         Command::Sessions(command) => {
             commands::sessions::sessions(command, environment, services, terminal, signals).await
         }
@@ -78,13 +86,30 @@ pub async fn execute(
     terminal.quiet();
     match outcome {
         Ok(()) => 0,
-        Err(failure) => {
-            let style = terminal.style();
-            terminal.line(&format!("{} {}", style.red("error:"), failure.message));
-            if let Some(hint) = &failure.hint {
-                terminal.line(&format!("{} {hint}", style.cyan("hint:")));
-            }
-            failure.exit as u8
-        }
+        Err(failure) => failure.tell(terminal),
     }
+}
+
+/// Serves until it is told to end. What goes wrong is told on a terminal, and else in the log.
+pub async fn serve(
+    settings: &ServeSettings,
+    services: &dyn Services,
+    mut terminal: Terminal,
+    mut signals: Signals,
+) -> ExitCode {
+    let served = commands::serve::serve(settings, services, &mut terminal, &mut signals).await;
+    terminal.quiet();
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => tell(&failure, &mut terminal),
+    }
+}
+
+/// Tells of the failure of a server.
+pub fn tell(failure: &Failure, terminal: &mut Terminal) -> ExitCode {
+    ExitCode::from(if terminal.err_is_terminal() {
+        failure.tell(terminal)
+    } else {
+        failure.log()
+    })
 }

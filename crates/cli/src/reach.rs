@@ -5,6 +5,7 @@ use crate::check::data_directory;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::render::text::{one_line, safe};
+use crate::settings::known_admin_key;
 use client::{Client, ClientError, UrlError};
 use control::{AdminKey, ServerAddress};
 use domain::WorkspaceId;
@@ -74,7 +75,8 @@ impl Reach {
         match Instance::open(&data) {
             Ok(instance) => Ok(Self::Directory(instance)),
             Err(taken @ InstanceError::Taken { .. }) => {
-                let server = Server::holding(data, given, workspace, taken)?;
+                let known = known_admin_key(environment)?;
+                let server = Server::holding(data, given.or(known.as_deref()), workspace, taken)?;
                 Ok(Self::Server(Box::new(server)))
             }
             Err(error) => Err(Failure::failed("start", error)),

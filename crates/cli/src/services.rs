@@ -1,5 +1,6 @@
 //! What the command line needs of the rest of hostler: the binary puts it together, since only it knows all parts.
 
+use crate::tuning::Tuning;
 use async_trait::async_trait;
 use control::{Control, Lifetime, Readers};
 use futures_util::future::BoxFuture;
@@ -26,6 +27,7 @@ pub struct StartOptions {
     pub pool: usize,
     /// What sandboxes outlive.
     pub lifetime: Lifetime,
+    pub tuning: Tuning,
 }
 
 /// Who answers model requests.

@@ -85,6 +85,10 @@ impl Terminal {
         Style::new(self.is.out && self.is.colour)
     }
 
+    pub(crate) fn err_is_terminal(&self) -> bool {
+        self.is.err
+    }
+
     pub(crate) fn out_is_terminal(&self) -> bool {
         self.is.out
     }

@@ -74,6 +74,11 @@ impl Hosted {
         Self { control, resources }
     }
 
+    /// Whether sandboxes can be made and reached now.
+    pub async fn has_backend(&self) -> bool {
+        self.control.has_backend().await
+    }
+
     pub async fn create(&self, workspace: &WorkspaceId, create: Create) -> Result<Session, HostedError> {
         let agent = self.agent(workspace, create.agent).await?;
         let environment = self.environment(workspace, &create.environment_id).await?;

@@ -281,6 +281,11 @@ impl Control {
         Ok(self.shared.parts.store.session(id).await?)
     }
 
+    /// Whether sandboxes can be made and reached now.
+    pub async fn has_backend(&self) -> bool {
+        self.shared.parts.backend.report().await.is_ok()
+    }
+
     /// Ends every runtime and sandbox and all readers, and waits for that until the deadline. Sessions that were
     /// working get an error and are idle. What is not ended by then is reclaimed by the next start.
     pub async fn shutdown(&self, deadline: Duration) {

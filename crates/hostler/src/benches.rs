@@ -70,6 +70,7 @@ async fn backend(data: &Path, shells: u32) -> anyhow::Result<LinuxBackend> {
         shells,
         disks: POOL,
         limits: Limits::default(),
+        starts_jailer: true,
     };
     Ok(tokio::task::spawn_blocking(move || LinuxBackend::start(&options)).await??)
 }

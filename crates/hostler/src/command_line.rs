@@ -5,7 +5,7 @@ use crate::service;
 use crate::stack::ThisProcess;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use cli::{Environment, Signals, Terminal};
+use cli::{Environment, Failure, ServeArguments, ServeSettings, Signals, Terminal};
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -38,67 +38,96 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let serves = matches!(&arguments.program, Program::Command(cli::Command::Serve(_)));
-    if let Err(error) = start_log(if serves { "info" } else { "error" }) {
+    let environment = Environment::of_process();
+    let program = match arguments.program {
+        Program::Command(cli::Command::Serve(arguments)) => return serve(&arguments, &environment),
+        program => program,
+    };
+    if let Err(error) = asked_log().and_then(|asked| start_log(asked.as_deref().unwrap_or("error"))) {
         return fail(&format!("{error:#}"));
     }
-    let traces = match traces_of(&arguments.program) {
+    match program {
+        Program::Command(command) => run_to_end(execute(&command, &environment)),
+        Program::Bench(arguments) => run_to_end(benches::run(&arguments)),
+    }
+}
+
+async fn execute(command: &cli::Command, environment: &Environment) -> ExitCode {
+    let terminal = Terminal::of_process(environment);
+    match Signals::of_process() {
+        Ok(signals) => cli::main(command, environment, &ThisProcess::default(), terminal, signals).await,
+        Err(error) => fail(&no_signals(&error)),
+    }
+}
+
+/// What a server needs of root comes first, and before any thread: settings and keys are read, and the jailer is started.
+fn serve(arguments: &ServeArguments, environment: &Environment) -> ExitCode {
+    let mut terminal = Terminal::of_process(environment);
+    let settings = ServeSettings::find(arguments, environment);
+    let filter = settings.as_ref().map_or("info", |settings| settings.log.as_str());
+    if let Err(error) = start_log(filter) {
+        return fail(&format!("{error:#}"));
+    }
+    if !std::io::stderr().is_terminal() {
+        std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a thread panicked")));
+    }
+    let settings = match settings {
+        Ok(settings) => settings,
+        Err(failure) => return cli::tell(&failure, &mut terminal),
+    };
+    let traces = match traces() {
         Ok(traces) => traces,
-        Err(error) => {
-            fail(&error.to_string());
-            return ExitCode::from(2);
-        }
+        Err(error) => return cli::tell(&Failure::usage(error), &mut terminal),
     };
-    if let Program::Command(cli::Command::Serve(arguments)) = &arguments.program
-        && let Err(error) = service::prepare(arguments)
+    if environment.is_root
+        && let Err(error) = service::prepare(&settings)
     {
-        return fail(&format!("{error:#}"));
+        return cli::tell(&Failure::said("start", format!("{error:#}")), &mut terminal);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("cannot start threads: {error}")),
+    let services = ThisProcess {
+        traces,
+        ..ThisProcess::default()
     };
-    match arguments.program {
-        Program::Command(command) => runtime.block_on(serve(&command, traces)),
-        Program::Bench(arguments) => runtime.block_on(benches::run(&arguments)),
-    }
+    run_to_end(async {
+        match Signals::of_process() {
+            Ok(signals) => cli::serve(&settings, &services, terminal, signals).await,
+            Err(error) => cli::tell(&Failure::said("start", no_signals(&error)), &mut terminal),
+        }
+    })
 }
 
 /// What the standard variables of OpenTelemetry ask of a server.
-fn traces_of(program: &Program) -> Result<Option<traces::Settings>, traces::SettingsError> {
-    match program {
-        Program::Command(cli::Command::Serve(_)) => traces::Settings::read(|name| {
-            let value = std::env::var_os(name)?;
-            Some(value.to_string_lossy().into_owned())
-        }),
-        _ => Ok(None),
+fn traces() -> Result<Option<traces::Settings>, traces::SettingsError> {
+    traces::Settings::read(|name| {
+        let value = std::env::var_os(name)?;
+        Some(value.to_string_lossy().into_owned())
+    })
+}
+
+fn run_to_end(work: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => fail(&format!("cannot start threads: {error}")),
     }
 }
 
-async fn serve(command: &cli::Command, traces: Option<traces::Settings>) -> ExitCode {
-    let environment = Environment::of_process();
-    let terminal = Terminal::of_process(&environment);
-    match Signals::of_process() {
-        Ok(signals) => {
-            let services = ThisProcess {
-                traces,
-                ..ThisProcess::default()
-            };
-            cli::main(command, &environment, &services, terminal, signals).await
-        }
-        Err(error) => fail(&format!("cannot receive signals: {error}")),
-    }
+fn no_signals(error: &std::io::Error) -> String {
+    format!("cannot receive signals: {error}")
 }
 
-/// What `HOSTLER_LOG` asks for, or else this much, on standard error: lines for people on a terminal, JSON elsewhere.
-fn start_log(level: &str) -> anyhow::Result<()> {
-    let filter = match std::env::var("HOSTLER_LOG") {
-        Ok(asked) if !asked.is_empty() => EnvFilter::try_new(&asked).with_context(|| {
-            format!("HOSTLER_LOG={asked:?} is no filter: try `debug`, or `info,gateway=debug`")
-        })?,
+fn asked_log() -> anyhow::Result<Option<String>> {
+    match std::env::var("HOSTLER_LOG") {
+        Ok(asked) => Ok(Some(asked).filter(|asked| !asked.is_empty())),
         Err(std::env::VarError::NotUnicode(_)) => anyhow::bail!("HOSTLER_LOG is not UTF-8"),
-        Ok(_) | Err(std::env::VarError::NotPresent) => EnvFilter::new(level),
-    };
+        Err(std::env::VarError::NotPresent) => Ok(None),
+    }
+}
+
+/// On standard error: lines for people on a terminal, JSON elsewhere.
+fn start_log(filter: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter).with_context(|| {
+        format!("HOSTLER_LOG={filter:?} is no filter: try `debug`, or `info,gateway=debug`")
+    })?;
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let started = if std::io::stderr().is_terminal() {
@@ -117,4 +146,13 @@ fn start_log(level: &str) -> anyhow::Result<()> {
 pub(crate) fn fail(message: &str) -> ExitCode {
     eprintln!("error: {message}");
     ExitCode::FAILURE
+}
+
+/// How a server is called by these words; nothing where they call something else.
+#[cfg(test)]
+pub(crate) fn parse(words: Vec<OsString>) -> Result<Option<ServeArguments>, clap::Error> {
+    Ok(match Arguments::try_parse_from(words)?.program {
+        Program::Command(cli::Command::Serve(arguments)) => Some(arguments),
+        _ => None,
+    })
 }

@@ -10,6 +10,8 @@ mod network;
 mod roles;
 mod service;
 mod stack;
+#[cfg(test)]
+mod units;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;

@@ -47,27 +47,38 @@ pub(crate) fn jailer(arguments: &[OsString]) -> ExitCode {
         return ended(jailer::main());
     }
     match JailerArguments::parse(arguments) {
-        Ok(arguments) if arguments.supervised => match supervisor::run(&arguments.service) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => failed(&error),
+        Ok(arguments) => match arguments.service() {
+            Ok(service) if arguments.supervised => match supervisor::run(&service) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => failed(&error),
+            },
+            Ok(service) => ended(service::run(&service, build_image, tell_service_manager)),
+            Err(reason) => misused(&reason),
         },
-        Ok(arguments) => ended(service::run(&arguments.service, build_image)),
-        Err(reason) => {
-            failed(&reason);
-            ExitCode::from(USAGE)
-        }
+        Err(reason) => misused(&reason),
     }
 }
 
-/// `--data DIR [--user UID:GID] [--supervise]`
-struct JailerArguments {
-    service: Service,
+fn misused(reason: &str) -> ExitCode {
+    failed(&reason);
+    ExitCode::from(USAGE)
+}
+
+/// Where no service manager listens, nobody is told.
+fn tell_service_manager() {
+    sd_notify::notify(false, &[sd_notify::NotifyState::Ready]).ok();
+}
+
+/// `--data DIR [--user UID:GID|NAME] [--supervise]`
+pub(crate) struct JailerArguments {
+    pub(crate) data: PathBuf,
+    pub(crate) user: Option<String>,
     /// By a parent of its own, in the background.
-    supervised: bool,
+    pub(crate) supervised: bool,
 }
 
 impl JailerArguments {
-    fn parse(arguments: &[OsString]) -> Result<Self, String> {
+    pub(crate) fn parse(arguments: &[OsString]) -> Result<Self, String> {
         let (mut data, mut user, mut supervised) = (None, None, false);
         let mut words = arguments.iter();
         while let Some(word) = words.next() {
@@ -78,7 +89,7 @@ impl JailerArguments {
             };
             match word.to_str() {
                 Some("--data") => data = Some(PathBuf::from(value()?)),
-                Some("--user") => user = Some(value()?.to_string_lossy().parse()?),
+                Some("--user") => user = Some(value()?.to_string_lossy().into_owned()),
                 Some("--supervise") => supervised = true,
                 _ => return Err(format!("{} is not an argument of the jailer", word.display())),
             }
@@ -88,8 +99,16 @@ impl JailerArguments {
             return Err("the data directory must be an absolute path".to_owned());
         }
         Ok(Self {
-            service: Service { data, user },
+            data,
+            user,
             supervised,
+        })
+    }
+
+    fn service(&self) -> Result<Service, String> {
+        Ok(Service {
+            data: self.data.clone(),
+            user: self.user.as_deref().map(str::parse).transpose()?,
         })
     }
 }

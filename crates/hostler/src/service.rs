@@ -1,26 +1,23 @@
-//! What a server does while it is root, if it was started so: the jailer is started, which stays, and root is given up.
+//! What a server does while it is root, if it was started so: the jailer is started, which stays, unless somebody else does
+//! that, and root is given up.
 //!
 //! It comes before any thread: privileges are those of a thread.
 
 use anyhow::Context as _;
-use cli::{Environment, ServeArguments};
-use domain::{InstanceId, Limits};
+use cli::{JailerStart, ServeSettings};
+use domain::InstanceId;
 use sandbox_linux::{LinuxBackend, Options, give_up_root, hand_over, server_user};
 use store::Instance;
 
-pub(crate) fn prepare(arguments: &ServeArguments) -> anyhow::Result<()> {
-    let environment = Environment::of_process();
-    if !environment.is_root {
-        return Ok(());
-    }
-    let data = arguments
-        .data_directory(&environment)
-        .map_err(anyhow::Error::msg)?;
-    if !arguments.take_over {
+pub(crate) fn prepare(settings: &ServeSettings) -> anyhow::Result<()> {
+    if !settings.take_over {
         // Made and looked at by its lock, which the server takes again as the user that it becomes.
-        drop(Instance::open(&data)?);
+        drop(Instance::open(&settings.data)?);
     }
-    let data = data.canonicalize().context("the data directory has no place")?;
+    let data = settings
+        .data
+        .canonicalize()
+        .context("the data directory has no place")?;
     let user = server_user();
     hand_over(&data, user)?;
     let options = Options {
@@ -29,8 +26,11 @@ pub(crate) fn prepare(arguments: &ServeArguments) -> anyhow::Result<()> {
         instance: InstanceId::random(),
         shells: 0,
         disks: 0,
-        limits: Limits::default(),
+        limits: settings.tuning.limits,
+        starts_jailer: settings.tuning.jailer == JailerStart::Own,
     };
-    LinuxBackend::start_jailer(&options, user)?;
+    if options.starts_jailer {
+        LinuxBackend::start_jailer(&options, user)?;
+    }
     Ok(give_up_root(user)?)
 }

@@ -5,14 +5,14 @@ use crate::audit::{AuditWriter, StoreAudit};
 use crate::ledger::{Observer, StoreLedger};
 use crate::network::{HostNetwork, ModelApi};
 use async_trait::async_trait;
-use cli::{How, Running, Services, StartError, StartOptions, Upstream};
+use cli::{
+    EgressTuning, How, JailerStart, ModelTuning, Running, Services, StartError, StartOptions, Upstream,
+};
 use control::{Control, Lifetime, Parts, Readers, Settings};
-use domain::Limits;
 use egress::Egress;
 use futures_util::FutureExt as _;
 use gateway::{Credential, Gateway, Secret};
 use metrics::Metrics;
-use sandbox::Backend as _;
 use sandbox_linux::{LinuxBackend, Options};
 use simulated_model::{Script, Server};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use store::{Instance, Store};
 use traces::Traces;
 
 /// How long sessions may take to end.
-const SHUTDOWN: Duration = Duration::from_secs(40);
+pub(crate) const SHUTDOWN: Duration = Duration::from_secs(40);
 /// Where model calls go when no agent is going to run: the discard port, where nobody answers.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
@@ -46,7 +46,8 @@ impl Services for ThisProcess {
             instance: instance.id().clone(),
             shells: pool,
             disks: pool,
-            limits: Limits::default(),
+            limits: options.tuning.limits,
+            starts_jailer: options.tuning.jailer == JailerStart::Own,
         };
         let lifetime = options.lifetime;
         // The jailer looks at the machine while the database opens.
@@ -67,10 +68,14 @@ impl Services for ThisProcess {
             self.observer.clone(),
             metrics.models.clone(),
         ));
-        let gateway = Gateway::new(gateway::Config::new(upstream), ledger);
+        let gateway = Gateway::new(gateway_config(upstream, &options.tuning.models), ledger);
         let network = HostNetwork {
             gateway: gateway.clone(),
-            egress: Egress::new(egress::Config::default(), Arc::new(resolver), Arc::new(audit)),
+            egress: Egress::new(
+                egress_config(&options.tuning.egress),
+                Arc::new(resolver),
+                Arc::new(audit),
+            ),
         };
         let control = Control::start(Parts {
             store: store.clone(),
@@ -97,7 +102,7 @@ impl Services for ThisProcess {
             metrics,
             traces,
             upstream: Arc::new(ModelApi(gateway)),
-            report: backend.report().await?,
+            report: backend.found().clone(),
             backend: Arc::new(backend),
             data,
             shutdown: Box::new(|how| ending.run(how).boxed()),
@@ -168,6 +173,35 @@ fn part(part: &'static str, error: &dyn std::error::Error) -> StartError {
     StartError::Part { part, reason }
 }
 
+fn gateway_config(upstream: gateway::Upstream, tuning: &ModelTuning) -> gateway::Config {
+    let usual = gateway::Config::new(upstream);
+    gateway::Config {
+        limits: gateway::Limits {
+            concurrent_calls: tuning.concurrent_calls as usize,
+            stream_head: tuning.head_deadline,
+            upstream_idle: tuning.idle_deadline,
+            ..usual.limits
+        },
+        retries: gateway::Retries {
+            attempts: tuning.attempts,
+            ..usual.retries
+        },
+        ..usual
+    }
+}
+
+fn egress_config(tuning: &EgressTuning) -> egress::Config {
+    egress::Config {
+        max_connections: tuning.connections as usize,
+        max_connections_total: tuning.connections_total as usize,
+        connections_per_second: tuning.connections_per_second,
+        dns_queries_per_second: tuning.dns_queries_per_second,
+        connect_timeout: tuning.connect_deadline,
+        idle_timeout: tuning.idle_deadline,
+        ..egress::Config::default()
+    }
+}
+
 async fn upstream(upstream: &Upstream) -> Result<(gateway::Upstream, Option<Server>), StartError> {
     let at = |url: &str, credential| {
         gateway::Upstream::new(url, credential).map_err(|error| part("model gateway", &error))
@@ -193,5 +227,20 @@ async fn upstream(upstream: &Upstream) -> Result<(gateway::Upstream, Option<Serv
                 .map_err(|error| part("simulated model", &error))?;
             Ok((at(&server.base_url(), Credential::None)?, Some(server)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nobody_says_otherwise_the_parts_are_as_they_usually_are() {
+        assert_eq!(egress_config(&EgressTuning::default()), egress::Config::default());
+        let upstream = gateway::Upstream::new(NOWHERE, Credential::None).unwrap();
+        let (limits, retries) = (gateway::Limits::default(), gateway::Retries::default());
+        let config = gateway_config(upstream, &ModelTuning::default());
+        assert_eq!(format!("{:?}", config.limits), format!("{limits:?}"));
+        assert_eq!(format!("{:?}", config.retries), format!("{retries:?}"));
     }
 }

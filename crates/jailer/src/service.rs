@@ -31,10 +31,12 @@ pub struct Service {
 
 /// Serves until it is told to stop.
 ///
-/// `build_image` finds or builds the image of this program in a directory, and answers its name there.
+/// `build_image` finds or builds the image of this program in a directory, and answers its name there; `ready` is called
+/// when whoever comes is served.
 pub fn run(
     service: &Service,
     build_image: impl FnOnce(&Path) -> Result<String, String>,
+    ready: impl FnOnce(),
 ) -> Result<(), JailerError> {
     // A terminal that it was started from has no say.
     rustix::process::setsid().ok();
@@ -61,7 +63,15 @@ pub fn run(
         Ok((workshop, survivors))
     });
     let result = match opened {
-        Ok((workshop, survivors)) => Server::serve_door(workshop, door, survivors),
+        Ok((workshop, survivors)) => {
+            // Whoever is told is where the host's paths are.
+            let told = workshop.rooms.outside(|| {
+                ready();
+                Ok(())
+            });
+            told.map_err(JailerError::from)
+                .and_then(|()| Server::serve_door(workshop, door, survivors))
+        }
         Err(error) => {
             tell(&door, &error.to_string());
             Err(error)

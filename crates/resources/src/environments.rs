@@ -1,7 +1,7 @@
 //! Environments of a workspace.
 
 use crate::ResourceError;
-use domain::{EnvironmentId, WorkspaceId};
+use domain::{EnvironmentId, Limits, WorkspaceId};
 use store::Store;
 use wire::Page;
 use wire::environments::{Create, Deleted, Environment, List, Update};
@@ -11,11 +11,13 @@ const KIND: &str = "environment";
 
 pub struct Environments {
     store: Store,
+    /// Of sandboxes, where nobody says others.
+    limits: Limits,
 }
 
 impl Environments {
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store }
+    pub(crate) fn new(store: Store, limits: Limits) -> Self {
+        Self { store, limits }
     }
 
     pub async fn create(
@@ -23,7 +25,8 @@ impl Environments {
         workspace: &WorkspaceId,
         create: Create,
     ) -> Result<Environment, ResourceError> {
-        Ok(self.store.create_environment(workspace, create.into()).await?)
+        let definition = create.define(&self.limits);
+        Ok(self.store.create_environment(workspace, definition).await?)
     }
 
     pub async fn get(
@@ -59,7 +62,8 @@ impl Environments {
         id: &EnvironmentId,
         update: Update,
     ) -> Result<Environment, ResourceError> {
-        let change = move |definition| update.apply(definition);
+        let limits = self.limits;
+        let change = move |definition| update.apply(definition, &limits);
         let updated = self.store.update_environment(workspace, id, change).await?;
         updated.map_err(ResourceError::refused(KIND, id.as_str()))
     }

@@ -3,6 +3,7 @@
 use crate::agents::Agents;
 use crate::environments::Environments;
 use crate::keys::{AdminKey, Keys};
+use domain::Limits;
 use store::{Refused, Store};
 use wire::Invalid;
 
@@ -11,13 +12,24 @@ use wire::Invalid;
 pub struct Resources {
     store: Store,
     keys: Keys,
+    limits: Limits,
 }
 
 impl Resources {
     /// `admin` opens every workspace.
     pub async fn open(store: Store, admin: AdminKey) -> Result<Self, store::Error> {
         let keys = Keys::open(store.clone(), Some(admin)).await?;
-        Ok(Self { store, keys })
+        Ok(Self {
+            store,
+            keys,
+            limits: Limits::default(),
+        })
+    }
+
+    /// With other limits for sandboxes of environments that do not say any.
+    #[must_use]
+    pub fn with_sandbox_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     pub fn agents(&self) -> Agents {
@@ -25,7 +37,7 @@ impl Resources {
     }
 
     pub fn environments(&self) -> Environments {
-        Environments::new(self.store.clone())
+        Environments::new(self.store.clone(), self.limits)
     }
 
     pub fn keys(&self) -> &Keys {

@@ -35,6 +35,8 @@ pub struct Options {
     pub disks: u32,
     /// What they are made for.
     pub limits: Limits,
+    /// Whether a jailer that stays is started where there is none. Else somebody else does that, and it is waited for.
+    pub starts_jailer: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +99,7 @@ impl LinuxBackend {
     }
 
     /// Connects to the jailer that stays in the data directory, and starts it in the background if nobody listens there
-    /// and this user may. Sandboxes outlive this process; the answer names those that did, for [`Backend::attach`].
+    /// and it is this side's to start. Sandboxes outlive this process; the answer names those that did, for [`Backend::attach`].
     ///
     /// When the jailer is started again, this side connects again by itself. Another backend that connects takes over
     /// from this one for good. Blocks.
@@ -118,6 +120,11 @@ impl LinuxBackend {
     pub fn start_jailer(options: &Options, user: User) -> Result<(), StartError> {
         options.check()?;
         options.place().start_watched(user)
+    }
+
+    /// What the jailer found that it can enforce, when this side came to it.
+    pub fn found(&self) -> &Report {
+        &self.report
     }
 
     /// Lets go of a jailer that stays, which keeps every sandbox. One that does not stay is ended.
@@ -211,7 +218,12 @@ impl LinuxBackend {
 #[async_trait]
 impl Backend for LinuxBackend {
     async fn report(&self) -> Result<Report, Error> {
-        Ok(self.report.clone())
+        match &*self.jailer {
+            Jailer::Service(service) if !service.is_there() => Err(Error::BackendLost {
+                reason: "the jailer is not there".to_owned(),
+            }),
+            _ => Ok(self.report.clone()),
+        }
     }
 
     async fn create(&self, spec: &Spec) -> Result<Created, Error> {
@@ -336,6 +348,7 @@ impl Options {
         Place {
             program: self.program.clone(),
             data: self.data.clone(),
+            starts_jailer: self.starts_jailer,
         }
     }
 

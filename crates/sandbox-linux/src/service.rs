@@ -48,6 +48,7 @@ enum Status {
 pub(crate) struct Place {
     pub(crate) program: PathBuf,
     pub(crate) data: PathBuf,
+    pub(crate) starts_jailer: bool,
 }
 
 #[derive(Debug)]
@@ -134,6 +135,11 @@ impl ServiceJailer {
             }
         };
         tokio::time::timeout(deadline, asking).await.unwrap_or(Err(late))
+    }
+
+    /// Whether it is connected now.
+    pub(crate) fn is_there(&self) -> bool {
+        matches!(*self.link.status.borrow(), Status::Connected(_))
     }
 
     pub(crate) fn abandon(&self, id: &str) {
@@ -357,8 +363,11 @@ impl Place {
         }
     }
 
-    /// Whether what lies here is this user's to build on: a server that gave up root has no jailer to start.
+    /// Whether there is one to start, and what lies here is this user's to build on: a server that gave up root has none.
     fn is_ours(&self) -> bool {
+        if !self.starts_jailer {
+            return false;
+        }
         let own = rustix::process::geteuid().as_raw();
         match std::fs::metadata(self.data.join("sandboxes")) {
             Ok(found) => found.uid() == own,

@@ -20,6 +20,7 @@ use metrics::OpenStream;
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tracing::Span;
 use wire::{ErrorBody, ErrorType};
 
 const PING: Duration = Duration::from_secs(15);
@@ -31,6 +32,8 @@ struct Streaming {
     ending: Ending,
     pings: Interval,
     ended: bool,
+    /// Of the request that opened it: what is logged of it is its.
+    span: Span,
     _open: OpenStream,
 }
 
@@ -42,6 +45,7 @@ pub(crate) fn reply(events: EventStream, previews: Vec<String>, ending: Ending, 
         ending,
         pings,
         ended: false,
+        span: Span::current(),
         _open: open,
     };
     let frames = stream::unfold(streaming, |mut streaming| async move {
@@ -90,7 +94,7 @@ impl Streaming {
             Ok(Some(shown)) => record(out, &shown),
             Ok(None) => self.ended = true,
             Err(error) => {
-                tracing::error!(%error, "a stream broke");
+                tracing::error!(parent: &self.span, %error, "a stream broke");
                 let body = ErrorBody::new(ErrorType::ApiError, "the stream broke: connect again");
                 record(out, &Shown::new(None, "error", &body));
                 self.ended = true;

@@ -30,6 +30,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use metered::Metered;
 use talk::Talk;
+use tracing::Instrument as _;
 
 /// Switches protocols, or says why not.
 pub(crate) fn reply(mut call: Call, session: SessionId, following: Following) -> Result<Reply, ApiError> {
@@ -44,7 +45,8 @@ pub(crate) fn reply(mut call: Call, session: SessionId, following: Following) ->
     let ending = call.ending.clone();
     let open = call.api.metrics.http.stream();
     let client = Client::new(call, session)?;
-    afterwards.set(async move {
+    // What is logged of it is of the request that opened it.
+    let talking = async move {
         let _open = open;
         match upgrade.await {
             Ok(upgraded) => {
@@ -54,6 +56,7 @@ pub(crate) fn reply(mut call: Call, session: SessionId, following: Following) ->
             }
             Err(error) => tracing::debug!(%error, "a connection did not become a WebSocket"),
         }
-    });
+    };
+    afterwards.set(talking.in_current_span());
     Ok(reply)
 }

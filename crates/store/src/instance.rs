@@ -5,13 +5,15 @@
 
 use domain::InstanceId;
 use serde::{Deserialize, Serialize};
-use std::fs::{DirBuilder, File, Permissions, TryLockError};
+use std::fs::{DirBuilder, DirEntry, File, Permissions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 const LOCK_FILE: &str = "instance.lock";
 const PRIVATE_DIRECTORY: u32 = 0o700;
+/// What a jailer makes there, which may be started before the first server.
+const JAILERS: [&str; 5] = ["disks", "images", "jailer.sock", "records", "sandboxes"];
 
 /// A held lock. It is free again when this is dropped.
 #[derive(Debug)]
@@ -114,8 +116,11 @@ fn make_directory(path: &Path, lock_path: &Path) -> Result<(), InstanceError> {
         source,
     };
     if path.is_dir() {
-        let empty = path.read_dir().map_err(wrong)?.next().is_none();
-        if !empty && !lock_path.exists() {
+        let is_jailers = |entry: std::io::Result<DirEntry>| {
+            entry.is_ok_and(|entry| JAILERS.iter().any(|name| entry.file_name() == *name))
+        };
+        let is_new = path.read_dir().map_err(wrong)?.all(is_jailers);
+        if !is_new && !lock_path.exists() {
             return Err(InstanceError::NotOurs {
                 path: path.to_owned(),
             });
@@ -174,6 +179,15 @@ mod tests {
         std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
         let _held = Instance::open(&path).unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o700);
+    }
+
+    #[test]
+    fn a_jailer_may_have_been_there_first() {
+        let parent = tempfile::tempdir().unwrap();
+        for name in JAILERS {
+            std::fs::create_dir(parent.path().join(name)).unwrap();
+        }
+        Instance::open(parent.path()).unwrap();
     }
 
     #[test]

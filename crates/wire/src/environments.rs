@@ -162,27 +162,28 @@ fn check(config: Option<&ConfigInput>) -> Result<(), Invalid> {
     }
 }
 
-impl From<Create> for Definition {
-    fn from(create: Create) -> Self {
-        let networking = create.config.and_then(|config| config.networking);
+impl Create {
+    /// What is not said is as it usually is.
+    pub fn define(self, usual: &Limits) -> Definition {
+        let networking = self.config.and_then(|config| config.networking);
         let nothing = Networking::default();
-        Self {
-            name: create.name,
-            description: create.description,
-            metadata: create.metadata.unwrap_or_default(),
+        Definition {
+            name: self.name,
+            description: self.description,
+            metadata: self.metadata.unwrap_or_default(),
             scope: Scope::Organization,
             config: Config {
                 networking: networking.map_or_else(Networking::default, |input| input.resolve(&nothing)),
                 packages: Packages::default(),
             },
-            hostler: create.hostler.unwrap_or_default().into(),
+            hostler: self.hostler.unwrap_or_default().settings(usual),
         }
     }
 }
 
 impl Update {
-    /// The definition after the update.
-    pub fn apply(self, mut definition: Definition) -> Result<Definition, Invalid> {
+    /// The definition after the update. What is taken back is as it usually is.
+    pub fn apply(self, mut definition: Definition, usual: &Limits) -> Result<Definition, Invalid> {
         definition.name = self.name.unwrap_or(definition.name);
         self.description.apply(&mut definition.description);
         metadata::apply(self.metadata.unwrap_or_default(), &mut definition.metadata)?;
@@ -191,8 +192,8 @@ impl Update {
         }
         match self.hostler {
             Patch::Keep => {}
-            Patch::Clear => definition.hostler = Settings::default(),
-            Patch::Set(patch) => patch.apply(&mut definition.hostler),
+            Patch::Clear => definition.hostler = usual.into(),
+            Patch::Set(patch) => patch.apply(&mut definition.hostler, usual),
         }
         Ok(definition)
     }

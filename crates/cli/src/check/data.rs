@@ -1,6 +1,7 @@
 //! Where hostler keeps its sessions.
 
 use crate::arguments::DataArgument;
+use crate::config::Layers;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use std::path::{Path, PathBuf};
@@ -15,9 +16,18 @@ enum DataError {
     Here(#[source] std::io::Error),
 }
 
-/// The flag, `HOSTLER_DATA`, `/var/lib/hostler` for root, and the place for state of an ordinary user.
+/// The flag, `HOSTLER_DATA`, the configuration file, `/var/lib/hostler` for root, and the place for state of an ordinary
+/// user.
 pub(crate) fn data_directory(argument: &DataArgument, environment: &Environment) -> Result<PathBuf, Failure> {
-    let chosen = argument.data.clone().or_else(|| environment.data.clone());
+    let chosen = match argument.data.as_ref().or(environment.data.as_ref()) {
+        Some(path) => Some(path.clone()),
+        None => Layers::find(None, environment)?.config.data.map(|path| path.0),
+    };
+    place_for_data(chosen, environment)
+}
+
+/// The one that was chosen, or the usual one.
+pub(crate) fn place_for_data(chosen: Option<PathBuf>, environment: &Environment) -> Result<PathBuf, Failure> {
     let path = match chosen {
         Some(path) => path,
         None if environment.is_root => PathBuf::from("/var/lib/hostler"),

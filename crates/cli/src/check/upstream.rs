@@ -1,5 +1,6 @@
 //! Who answers the agent's model requests. The simulated model is never taken without being said.
 
+use crate::config::BaseUrl;
 use crate::environment::Environment;
 use crate::example;
 use crate::failure::Failure;
@@ -77,14 +78,8 @@ fn text(value: &OsStr) -> Option<&str> {
 }
 
 fn check_url(value: &OsStr) -> Result<String, Failure> {
-    let url = value.to_str().unwrap_or_default().trim_end_matches('/');
-    let host = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"));
-    let sound = host.is_some_and(|host| !host.is_empty() && !host.starts_with('/'))
-        && url.bytes().all(|byte| byte.is_ascii_graphic());
-    if sound {
-        return Ok(url.to_owned());
+    if let Some(url) = value.to_str().and_then(BaseUrl::parse) {
+        return Ok(url.0);
     }
     let url = change_set::printable(value.as_encoded_bytes())
         .chars()

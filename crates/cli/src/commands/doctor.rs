@@ -9,6 +9,7 @@ use crate::services::{How, Services, StartOptions, Upstream};
 use crate::signals::Signals;
 use crate::style::Style;
 use crate::terminal::Terminal;
+use crate::tuning::Tuning;
 use control::Lifetime;
 use domain::PriceTable;
 use sandbox::Report;
@@ -39,6 +40,7 @@ pub(crate) async fn doctor(
         upstream: Upstream::None,
         pool: 0,
         lifetime: Lifetime::Host,
+        tuning: Tuning::default(),
     };
     let running = start(services, &options, signals).await?;
     let findings = Findings {

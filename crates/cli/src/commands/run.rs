@@ -17,6 +17,7 @@ use crate::services::{How, Running, Services, StartOptions, Upstream};
 use crate::signals::Signals;
 use crate::terminal::{Answer, Terminal};
 use crate::trouble;
+use crate::tuning::Tuning;
 use change_set::Allowed;
 use control::{Input, Lifetime, NewSession, Runtime};
 use domain::{Limits, PriceTable, SessionId};
@@ -137,6 +138,7 @@ async fn plan(
             upstream,
             pool: 0,
             lifetime: Lifetime::Host,
+            tuning: Tuning::default(),
         },
         allowed: arguments.allow.into(),
         apply: arguments.apply,

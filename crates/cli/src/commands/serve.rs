@@ -4,54 +4,43 @@
 //! program again, which takes over: no connection is refused, and streams stay here until they end.
 
 mod listeners;
+mod news;
 mod upgrade;
 
-use crate::arguments::ServeArguments;
-use crate::check::{choose_upstream, data_directory};
 use crate::commands::{end, start};
-use crate::environment::Environment;
 use crate::failure::Failure;
-use crate::render::facts::missing_line;
-use crate::render::text;
 use crate::services::{How, Running, Services, StartOptions};
+use crate::settings::{GivenKey, ServeSettings};
 use crate::signals::Signals;
 use crate::terminal::Terminal;
 use control::{AdminKey, Hosted, Lifetime, Origin, Readers, Resources, ServerAddress};
 use handover::{Post, Predecessor, Successor};
 use listeners::Listeners;
 use sd_notify::NotifyState;
-use server::{Api, Config, Ending, ServeError};
-use std::path::{Path, PathBuf};
+use server::{Api, Ending, ServeError};
+use std::path::Path;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use upgrade::Upgrades;
 
-/// For requests that are being answered when the next server takes over.
-const ANSWERS: Duration = Duration::from_secs(20);
-/// For streams that are open then; their clients come back to the next one.
-const STREAMS: Duration = Duration::from_mins(10);
-
 pub(crate) async fn serve(
-    arguments: &ServeArguments,
-    environment: &Environment,
+    settings: &ServeSettings,
     services: &dyn Services,
     terminal: &mut Terminal,
     signals: &mut Signals,
 ) -> Result<(), Failure> {
-    let data = data_directory(&arguments.data, environment)?;
-    let (upstream, notice) = choose_upstream(arguments.simulate.as_deref(), None, environment)?;
     let mut upgrades = Upgrades::of_process()?;
-    if let Some(notice) = notice {
-        let line = terminal.style().yellow(&text::safe(&notice));
-        terminal.line(&line);
+    if let Some(notice) = &settings.notice {
+        news::notice(notice, terminal);
     }
     terminal.status("starting");
-    let (mut predecessor, listeners) = find(arguments, &data, environment).await?;
+    let (mut predecessor, listeners) = find(settings).await?;
     let options = StartOptions {
-        data,
-        upstream,
-        pool: arguments.pool as usize,
+        data: settings.data.clone(),
+        upstream: settings.upstream.clone(),
+        pool: settings.pool,
         lifetime: Lifetime::Session,
+        tuning: settings.tuning,
     };
     loop {
         if let Some(predecessor) = &predecessor {
@@ -59,7 +48,7 @@ pub(crate) async fn serve(
             released.map_err(|error| Failure::failed("handover", error))?;
         }
         let running = start(services, &options, signals).await?;
-        let serving = match Serving::begin(&running, &listeners, arguments, environment, terminal).await {
+        let serving = match Serving::begin(&running, &listeners, settings, terminal).await {
             Ok(serving) => serving,
             Err(failure) => {
                 end(running, How::Leave, signals).await;
@@ -87,17 +76,14 @@ pub(crate) async fn serve(
 }
 
 /// Who served before, where there is one and it is to be taken over, and what to listen on.
-async fn find(
-    arguments: &ServeArguments,
-    data: &Path,
-    environment: &Environment,
-) -> Result<(Option<Predecessor>, Listeners), Failure> {
-    if arguments.take_over
-        && let Some((predecessor, listeners)) = Listeners::take_over(data).await?
+async fn find(settings: &ServeSettings) -> Result<(Option<Predecessor>, Listeners), Failure> {
+    if settings.take_over
+        && let Some((predecessor, listeners)) = Listeners::take_over(&settings.data).await?
     {
+        listeners.compare(settings, "the listeners of the server before this one are taken");
         return Ok((Some(predecessor), listeners));
     }
-    Ok((None, Listeners::open(arguments, environment)?))
+    Ok((None, Listeners::open(settings)?))
 }
 
 /// A server that answers.
@@ -106,6 +92,10 @@ struct Serving {
     noted: ServerAddress,
     ending: Ending,
     task: JoinHandle<Result<(), ServeError>>,
+    /// For requests that are being answered when the next server takes over.
+    answers: Duration,
+    /// For streams that are open then; their clients come back to the next one.
+    streams: Duration,
 }
 
 /// What ends it.
@@ -120,18 +110,18 @@ impl Serving {
     async fn begin(
         running: &Running,
         listeners: &Listeners,
-        arguments: &ServeArguments,
-        environment: &Environment,
+        settings: &ServeSettings,
         terminal: &mut Terminal,
     ) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::failed("start", error);
-        let given = environment.server_key.as_ref().and_then(|key| key.to_str());
-        let (admin, origin) =
-            AdminKey::find(&running.data, given).map_err(|error| Failure::failed("start", error))?;
-        let shown = key_line(&admin, origin, &running.data);
+        let given = settings.admin_key.as_ref();
+        let (admin, origin) = AdminKey::find(&running.data, given.map(|given| given.key.as_str()))
+            .map_err(|error| Failure::failed("start", error))?;
+        let shown = key_line(&admin, origin, &running.data, given);
         let resources = Resources::open(running.store.clone(), admin)
             .await
-            .map_err(|error| Failure::failed("store", error))?;
+            .map_err(|error| Failure::failed("store", error))?
+            .with_sandbox_limits(settings.tuning.limits);
         let url = listeners.url()?;
         let noted = ServerAddress::note(&running.data, &url).map_err(failed)?;
         let post = Post::open(&running.data).map_err(failed)?;
@@ -142,20 +132,18 @@ impl Serving {
             metrics: running.metrics.clone(),
             traces: running.traces.clone(),
         };
-        let config = Config {
-            open_metrics: arguments.open_metrics,
-            ..Config::default()
-        };
-        let server = config.build(api);
+        let server = settings.server.clone().build(api);
         let ending = server.ending();
         let task = tokio::spawn(server.run(listeners.to_serve()?));
         terminal.quiet();
-        welcome(running, &url, &shown, terminal);
+        news::serving(running, &url, &shown, terminal);
         Ok(Self {
             post,
             noted,
             ending,
             task,
+            answers: settings.server.limits.drain,
+            streams: settings.streams,
         })
     }
 
@@ -174,8 +162,9 @@ impl Serving {
                 outcome.map(|()| false)
             }
             Next::End(how) => {
+                sd_notify::notify(false, &[NotifyState::Stopping]).ok();
                 self.ending.cut();
-                terminal.line("ending: open requests are answered first");
+                news::say("ending: open requests are answered first", terminal);
                 let served = tokio::select! {
                     outcome = &mut self.task => outcome_of(outcome),
                     _ = signals.next() => Ok(()),
@@ -187,11 +176,11 @@ impl Serving {
             Next::HandOver(successor) => {
                 tracing::info!("the next server takes over");
                 self.ending.close();
-                if tokio::time::timeout(ANSWERS, self.ending.answered())
+                if tokio::time::timeout(self.answers, self.ending.answered())
                     .await
                     .is_err()
                 {
-                    tracing::warn!(after = ?ANSWERS, "requests that are still not answered are cut");
+                    tracing::warn!(after = ?self.answers, "requests that are still not answered are cut");
                 }
                 let readers = end(running, How::HandOver, signals).await;
                 self.noted.leave();
@@ -201,8 +190,8 @@ impl Serving {
                     self.ending.cut();
                     return outcome_of(self.task.await).map(|()| true);
                 }
-                terminal.line("the next server has taken over");
-                linger(readers, signals).await;
+                news::say("the next server has taken over", terminal);
+                linger(readers, self.streams, signals).await;
                 self.ending.cut();
                 outcome_of(self.task.await).map(|()| false)
             }
@@ -232,13 +221,13 @@ async fn give(successor: &Successor, listeners: &Listeners) -> Result<(), Failur
 }
 
 /// Streams that are still open see what the next server does, until they end.
-async fn linger(readers: Option<Readers>, signals: &mut Signals) {
+async fn linger(readers: Option<Readers>, most: Duration, signals: &mut Signals) {
     let Some(mut readers) = readers else { return };
     tokio::select! {
         outcome = readers.follow() => if let Err(error) = outcome {
             tracing::error!(%error, "open streams are ended: the log cannot be read");
         },
-        () = tokio::time::sleep(STREAMS) => {}
+        () = tokio::time::sleep(most) => {}
         _ = signals.next() => {}
     }
 }
@@ -250,32 +239,13 @@ fn outcome_of(outcome: Result<Result<(), ServeError>, tokio::task::JoinError>) -
     }
 }
 
-/// The two lines that point an official SDK at this server.
-fn welcome(running: &Running, url: &str, key: &str, terminal: &mut Terminal) {
-    let style = terminal.style();
-    terminal.line(&format!(
-        "hostler {} serves {url} from {}",
-        env!("CARGO_PKG_VERSION"),
-        running.data.display()
-    ));
-    if let Some(line) = missing_line(&running.report) {
-        terminal.line(&style.yellow(&line));
-    }
-    terminal.output(format!("export ANTHROPIC_BASE_URL={url}\nexport ANTHROPIC_API_KEY={key}\n").as_bytes());
-}
-
 /// A new key is shown once; after that its file is named.
-fn key_line(admin: &AdminKey, origin: Origin, data: &Path) -> String {
-    match origin {
-        Origin::Made => admin.reveal().to_owned(),
-        Origin::Given => "$HOSTLER_API_KEY".to_owned(),
-        Origin::Kept => format!("\"$(cat '{}')\"", data.join("admin.key").display()),
-    }
-}
-
-impl ServeArguments {
-    /// Where this server keeps its sessions; the reason in words where there is no such place.
-    pub fn data_directory(&self, environment: &Environment) -> Result<PathBuf, String> {
-        data_directory(&self.data, environment).map_err(|failure| failure.message)
+fn key_line(admin: &AdminKey, origin: Origin, data: &Path, given: Option<&GivenKey>) -> String {
+    let of_file = |path: &Path| format!("\"$(cat '{}')\"", path.display());
+    match (origin, given.and_then(|given| given.file.as_deref())) {
+        (Origin::Made, _) => admin.reveal().to_owned(),
+        (Origin::Given, None) => "$HOSTLER_API_KEY".to_owned(),
+        (Origin::Given, Some(path)) => of_file(path),
+        (Origin::Kept, _) => of_file(&data.join("admin.key")),
     }
 }

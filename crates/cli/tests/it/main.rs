@@ -7,6 +7,7 @@
 )]
 
 mod calls;
+mod config;
 mod failures;
 mod following;
 mod keys;

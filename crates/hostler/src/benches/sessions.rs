@@ -80,6 +80,7 @@ impl Bench {
                 json: script.to_owned(),
             },
             pool: POOL,
+            tuning: cli::Tuning::default(),
             lifetime: Lifetime::Host,
         };
         let services = ThisProcess {

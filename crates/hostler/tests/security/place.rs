@@ -52,6 +52,7 @@ impl Machine {
             shells: 0,
             disks: 0,
             limits: Limits::default(),
+            starts_jailer: true,
         };
         let backend = tokio::task::spawn_blocking(move || LinuxBackend::start(&options))
             .await

@@ -1,6 +1,6 @@
 //! What `hostler serve` logs of a session's life where nobody watches: whose each line is, and nothing that was said.
 
-use crate::serving::{ADMIN, Serving, within};
+use crate::serving::{ADMIN, Serving, command, within};
 use serde_json::{Value, json};
 
 const QUESTION: &str = "what-the-user-asks";
@@ -44,11 +44,8 @@ async fn a_session_s_life_is_logged_by_request_and_session_and_without_keys_or_t
     for secret in [ADMIN, QUESTION, ANSWER, PRINTED, "hostler-session-"] {
         assert!(!said.contains(secret), "{secret} in {said}");
     }
-    let lines: Vec<Value> = said
-        .lines()
-        .filter(|line| line.starts_with('{'))
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let lines = json(&said);
+    assert!(lines.iter().any(|line| line["message"] == "serving"), "{said}");
     let of_session = |line: &&Value| line["spans"][0]["session"] == session.as_str();
     for message in [
         "a turn began",
@@ -78,4 +75,46 @@ async fn a_session_s_life_is_logged_by_request_and_session_and_without_keys_or_t
             .starts_with("req_")
     );
     assert_eq!(sent[0]["status"], 200);
+}
+
+/// Each line is an object, and says when, how bad and what.
+fn json(said: &str) -> Vec<Value> {
+    let line = |line: &str| {
+        let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        for key in ["timestamp", "level", "message", "target"] {
+            assert!(value[key].is_string(), "{key} in {line}");
+        }
+        value
+    };
+    said.lines().map(line).collect()
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_start_says_so_as_it_says_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("hostler.toml");
+    std::fs::write(&file, "[limits]\nping = \"yes\"\n").unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (arguments, exit, reason) in [
+        (
+            ["--config", file.to_str().unwrap()],
+            2,
+            "hostler.toml, line 2: `limits.ping` must be a time",
+        ),
+        (["--listen", &taken], 1, "cannot listen on 127.0.0.1:"),
+    ] {
+        // No jailer is started for it.
+        let more = [&arguments[..], &["--jailer", "service"]].concat();
+        let mut command = command(directory.path(), &json!({"name": "none", "turns": []}), &more);
+        let output = within(command.output()).await.unwrap();
+        assert_eq!(output.status.code(), Some(exit));
+        let said = String::from_utf8(output.stderr).unwrap();
+        let lines = json(&said);
+        let last = lines.last().unwrap();
+        assert_eq!(last["level"], "ERROR", "{said}");
+        assert!(last["message"].as_str().unwrap().contains(reason), "{said}");
+        assert!(last["hint"].is_string(), "{said}");
+        assert_eq!(output.stdout, b"");
+    }
 }

@@ -10,6 +10,7 @@ mod left;
 mod logs;
 mod output;
 mod place;
+mod readiness;
 mod searching;
 mod servers;
 mod serving;

@@ -148,6 +148,7 @@ pub fn options(data: &Path) -> Options {
         shells: 1,
         disks: 1,
         limits: Limits::default(),
+        starts_jailer: true,
     }
 }
 

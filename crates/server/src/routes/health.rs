@@ -36,6 +36,13 @@ async fn readiness(call: Call) -> Result<Reply, ApiError> {
         return Err(ApiError::not_ready("the server is ending"));
     }
     call.api.resources.store().ping().await?;
+    if let Some(sessions) = &call.api.sessions
+        && !sessions.has_backend().await
+    {
+        return Err(ApiError::unavailable(
+            "the jailer is not there: no sandbox can be made or ended",
+        ));
+    }
     reply::ok(&json!({"status": "ok"}))
 }
 

@@ -54,7 +54,8 @@ impl Client {
 
     pub(super) async fn answer(&self, frame: &str) -> Answered {
         let id = RequestId::random();
-        let span = tracing::info_span!("frame", %id, session = %self.session, trace_id = field::Empty);
+        let span =
+            tracing::info_span!("frame", request = %id, session = %self.session, trace_id = field::Empty);
         let handling = AssertUnwindSafe(self.send(&id, frame).instrument(span.clone()));
         let handled = handling.catch_unwind().await;
         let _entered = span.enter();

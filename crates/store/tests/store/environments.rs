@@ -11,7 +11,7 @@ use wire::page::{Listing, Order, Slice};
 fn definition(name: &str) -> Definition {
     Create::read(json!({"name": name, "hostler": {"memory": "64M"}}))
         .unwrap()
-        .into()
+        .define(&domain::Limits::default())
 }
 
 fn slice() -> Slice {
@@ -37,7 +37,9 @@ async fn an_environment_is_kept_changed_archived_and_deleted() {
         let store = &store;
         let (home, id) = (&home, &made.id);
         async move {
-            let updated = store.update_environment(home, id, |definition| update.apply(definition));
+            let updated = store.update_environment(home, id, |definition| {
+                update.apply(definition, &domain::Limits::default())
+            });
             updated.await.unwrap()
         }
     };

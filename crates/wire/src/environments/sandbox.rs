@@ -89,9 +89,8 @@ pub struct SettingsPatch {
     env: Patch<BTreeMap<String, String>>,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        let limits = Limits::default();
+impl From<&Limits> for Settings {
+    fn from(limits: &Limits) -> Self {
         Self {
             cpus: f64::from(limits.cpu_millis) / 1000.0,
             memory: limits.memory_bytes,
@@ -162,16 +161,17 @@ fn check_variable(name: &str) -> Result<(), Invalid> {
     Err(Invalid::new("", problem).under(name).under("env"))
 }
 
-impl From<SettingsInput> for Settings {
-    fn from(input: SettingsInput) -> Self {
-        let default = Self::default();
-        Self {
-            cpus: input.cpus.map_or(default.cpus, in_thousandths),
-            memory: input.memory.map_or(default.memory, |size| size.0),
-            disk: input.disk.map_or(default.disk, |size| size.0),
-            pids: input.pids.unwrap_or(default.pids),
-            env: input.env.unwrap_or_default(),
-            ..default
+impl SettingsInput {
+    /// What is not said is as it usually is.
+    pub(super) fn settings(self, usual: &Limits) -> Settings {
+        let usual = Settings::from(usual);
+        Settings {
+            cpus: self.cpus.map_or(usual.cpus, in_thousandths),
+            memory: self.memory.map_or(usual.memory, |size| size.0),
+            disk: self.disk.map_or(usual.disk, |size| size.0),
+            pids: self.pids.unwrap_or(usual.pids),
+            env: self.env.unwrap_or_default(),
+            ..usual
         }
     }
 }
@@ -183,20 +183,22 @@ fn in_thousandths(cpus: f64) -> f64 {
 
 impl SettingsInput {
     pub(super) fn check(&self) -> Result<(), Invalid> {
-        Settings::from(self.clone()).check()
+        self.clone().settings(&Limits::default()).check()
     }
 }
 
 impl SettingsPatch {
     /// Each field is checked by itself, so what it is applied to does not matter.
     pub(super) fn check(&self) -> Result<(), Invalid> {
-        let mut settings = Settings::default();
-        self.clone().apply(&mut settings);
+        let usual = Limits::default();
+        let mut settings = Settings::from(&usual);
+        self.clone().apply(&mut settings, &usual);
         settings.check()
     }
 
-    pub(super) fn apply(self, settings: &mut Settings) {
-        let default = Settings::default();
+    /// `usual` is what a field goes back to.
+    pub(super) fn apply(self, settings: &mut Settings, usual: &Limits) {
+        let default = Settings::from(usual);
         self.cpus.apply_or(&mut settings.cpus, default.cpus);
         settings.cpus = in_thousandths(settings.cpus);
         self.memory.bytes().apply_or(&mut settings.memory, default.memory);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 fn create(value: Value) -> Result<Definition, String> {
     let create = Create::read(value).map_err(|invalid| invalid.to_string())?;
-    Ok(create.into())
+    Ok(create.define(&Limits::default()))
 }
 
 fn with(field: &str, value: Value) -> Value {
@@ -190,7 +190,8 @@ fn an_update_replaces_what_it_names_and_keeps_the_rest() {
     body["description"] = json!("d");
     body["hostler"] = json!({"cpus": 2, "memory": "2G", "env": {"A": "1"}});
     let first = create(body).unwrap();
-    let update = |value: Value| Update::read(value).unwrap().apply(first.clone()).unwrap();
+    let usual = Limits::default();
+    let update = |value: Value| Update::read(value).unwrap().apply(first.clone(), &usual).unwrap();
     assert_eq!(update(json!({})), first);
     assert_eq!(
         update(json!({"config": {"type": "cloud"}, "name": null, "hostler": {}})),
@@ -221,5 +222,27 @@ fn an_update_replaces_what_it_names_and_keeps_the_rest() {
         (1.0, 2 << 30, 100)
     );
     assert_eq!(settings.env.len(), 1);
-    assert_eq!(update(json!({"hostler": null})).hostler, Settings::default());
+    assert_eq!(update(json!({"hostler": null})).hostler, Settings::from(&usual));
+}
+
+#[test]
+fn what_an_environment_does_not_say_is_as_the_server_has_it() {
+    let usual = Limits {
+        cpu_millis: 2500,
+        memory_bytes: 4 << 30,
+        disk_bytes: 1 << 30,
+        pids: 64,
+    };
+    let create = Create::read(json!({"name": "n", "hostler": {"cpus": 1}})).unwrap();
+    let made = create.define(&usual);
+    let expected = Limits {
+        cpu_millis: 1000,
+        ..usual
+    };
+    assert_eq!(made.limits(), expected);
+    let update = Update::read(json!({"hostler": {"cpus": null, "pids": 100}})).unwrap();
+    let updated = update.apply(made.clone(), &usual).unwrap();
+    assert_eq!(updated.limits(), Limits { pids: 100, ..usual });
+    let back = Update::read(json!({"hostler": null})).unwrap();
+    assert_eq!(back.apply(made, &usual).unwrap().limits(), usual);
 }

@@ -1,22 +1,17 @@
-//! What a server listens on: an address of its own, what a service manager gives it, or what the server before it had.
+//! What a server listens on: addresses of its own, what a service manager gives it, or what the server before it had.
 
-use crate::arguments::ServeArguments;
-use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::settings::ServeSettings;
 use handover::Predecessor;
 use listenfd::ListenFd;
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
-
-const LISTEN: &str = "127.0.0.1:8700";
 
 #[derive(Debug, thiserror::Error)]
 enum ListenError {
-    #[error("HOSTLER_LISTEN is not UTF-8")]
-    Text,
     #[error("cannot listen on {address}")]
-    Bind { address: String, source: io::Error },
+    Bind { address: SocketAddr, source: io::Error },
     #[error("cannot listen on what the service manager gave")]
     Given(#[source] io::Error),
     #[error("cannot listen any more")]
@@ -27,20 +22,33 @@ enum ListenError {
 pub(super) struct Listeners(Vec<TcpListener>);
 
 impl Listeners {
-    pub(super) fn open(arguments: &ServeArguments, environment: &Environment) -> Result<Self, Failure> {
+    pub(super) fn open(settings: &ServeSettings) -> Result<Self, Failure> {
         let given = given().map_err(|error| Failure::failed("listen", ListenError::Given(error)))?;
         if !given.is_empty() {
-            return Ok(Self(given));
+            let given = Self(given);
+            given.compare(settings, "the service manager's listeners are taken");
+            return Ok(given);
         }
-        let named = environment.listen.as_ref().map(|text| text.to_str());
-        let named = named.map(|text| text.ok_or_else(|| Failure::usage(ListenError::Text)));
-        let named = named.transpose()?;
-        let address = arguments.listen.as_deref().or(named).unwrap_or(LISTEN).to_owned();
-        let listener = TcpListener::bind(&address).map_err(|source| {
-            Failure::failed("listen", ListenError::Bind { address, source })
-                .hint("use another address: --listen 127.0.0.1:8701")
-        })?;
-        Ok(Self(vec![listener]))
+        let bind = |address: &SocketAddr| {
+            TcpListener::bind(address).map_err(|source| {
+                let address = *address;
+                Failure::failed("listen", ListenError::Bind { address, source })
+                    .hint("use another address: --listen 127.0.0.1:8701")
+            })
+        };
+        Ok(Self(settings.listen.iter().map(bind).collect::<Result<_, _>>()?))
+    }
+
+    /// Says so where somebody wanted others.
+    pub(super) fn compare(&self, settings: &ServeSettings, why: &str) {
+        let is_here = |wanted: &SocketAddr| {
+            let mut here = self.0.iter().filter_map(|listener| listener.local_addr().ok());
+            // Port 0 is any.
+            here.any(|here| here.ip() == wanted.ip() && (here.port() == wanted.port() || wanted.port() == 0))
+        };
+        if settings.is_told_to_listen && !settings.listen.iter().all(is_here) {
+            tracing::warn!(wanted = ?settings.listen, "{why}, and not what is set: a restart without them changes it");
+        }
     }
 
     /// Those of the server that is there, which from now on waits for this one. Nothing where there is none.
@@ -53,7 +61,13 @@ impl Listeners {
     pub(super) fn url(&self) -> Result<String, Failure> {
         let first = self.0.first().map(TcpListener::local_addr);
         let address = first.unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()));
-        let address = address.map_err(|error| Failure::failed("listen", ListenError::Lost(error)))?;
+        let mut address = address.map_err(|error| Failure::failed("listen", ListenError::Lost(error)))?;
+        // What listens everywhere is reached here, too.
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
         Ok(format!("http://{address}"))
     }
 

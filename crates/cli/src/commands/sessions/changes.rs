@@ -12,6 +12,7 @@ use crate::services::{How, Running, Services, StartOptions, Upstream};
 use crate::signals::Signals;
 use crate::style::Style;
 use crate::terminal::Terminal;
+use crate::tuning::Tuning;
 use change_set::Allowed;
 use control::Lifetime;
 use domain::SessionId;
@@ -81,6 +82,7 @@ async fn open(
         upstream: Upstream::None,
         pool: 0,
         lifetime: Lifetime::Host,
+        tuning: Tuning::default(),
     };
     let running = start(services, &options, signals).await?;
     recover(&running.data, terminal);
