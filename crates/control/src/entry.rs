@@ -135,7 +135,7 @@ impl Entry {
         if let Some(handle) = owner.as_ref().filter(|handle| !handle.commands.is_closed()) {
             return Ok(handle.commands.clone());
         }
-        let begin = self.begin(parts, id).await?;
+        let begin = Box::new(self.begin(parts, id).await?);
         let (commands, receiver) = mpsc::channel(COMMANDS);
         self.standing.send_modify(|standing| standing.gone = false);
         let watched = Watched(self.standing.clone());
@@ -143,7 +143,7 @@ impl Entry {
         let span = tracing::info_span!(parent: None, "session", session = %id);
         let owner_runs = async move {
             let _watched = watched;
-            Owner::new(begin, receiver).run().await;
+            Owner::new(*begin, receiver).run().await;
         };
         let task = span.in_scope(|| tasks::start("session owner", owner_runs));
         *owner = Some(Handle {

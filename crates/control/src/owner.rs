@@ -167,8 +167,8 @@ pub(crate) struct Begin {
 }
 
 impl Owner {
-    pub(crate) fn new(begin: Begin, commands: mpsc::Receiver<Command>) -> Self {
-        Self {
+    pub(crate) fn new(begin: Begin, commands: mpsc::Receiver<Command>) -> Box<Self> {
+        Box::new(Self {
             parts: begin.parts,
             tools: begin.record.settings.tools.clone().map(Arc::new),
             record: begin.record,
@@ -188,39 +188,41 @@ impl Owner {
             place: None,
             work: Work::Nothing,
             left: begin.left,
-        }
+        })
     }
 
     /// Until the session ends, or everybody who could ask for something is gone.
-    pub(crate) async fn run(mut self) {
-        let taken = match self.take_over().await {
-            Ok(()) if std::mem::take(&mut self.goes_on) => self.next_turn(true).await,
+    ///
+    /// What is done is boxed: an owner that waits, as most do, has no room for it.
+    pub(crate) async fn run(mut self: Box<Self>) {
+        let taken = match Box::pin(self.take_over()).await {
+            Ok(()) if std::mem::take(&mut self.goes_on) => Box::pin(self.next_turn(true)).await,
             other => other,
         };
         if let Err(quit) = taken {
-            return self.quit(quit).await;
+            return Box::pin(self.quit(quit)).await;
         }
         let quit = loop {
             let woken = self.wait().await;
             let done = match woken {
                 Woken::Command(None) => return,
-                Woken::Command(Some(command)) => self.command(command).await,
-                Woken::Started(started) => self.started(*started).await,
-                Woken::Reports(reports) => self.reports(reports).await,
-                Woken::Deadline => self.deadline().await,
+                Woken::Command(Some(command)) => Box::pin(self.command(command)).await,
+                Woken::Started(started) => Box::pin(self.started(*started)).await,
+                Woken::Reports(reports) => Box::pin(self.reports(reports)).await,
+                Woken::Deadline => Box::pin(self.deadline()).await,
             };
             let done = match done {
-                Ok(()) if std::mem::take(&mut self.goes_on) => self.next_turn(true).await,
+                Ok(()) if std::mem::take(&mut self.goes_on) => Box::pin(self.next_turn(true)).await,
                 other => other,
             };
             if let Err(quit) = done {
                 break quit;
             }
         };
-        self.quit(quit).await;
+        Box::pin(self.quit(quit)).await;
     }
 
-    async fn quit(self, quit: Quit) {
+    async fn quit(self: Box<Self>, quit: Quit) {
         if let Quit::Store(error) = quit {
             self.give_up(error).await;
         }

@@ -64,39 +64,45 @@ pub(crate) enum PlaceError {
 }
 
 impl Place {
-    /// Builds the sandbox, which is recorded already, on the files of the one before it.
+    /// Builds the sandbox, which is recorded already, on the files that the session has left if it is to keep them.
     pub(crate) async fn build(
         parts: &Parts,
         record: &Record,
         address: Address,
-        files_from: Option<SandboxId>,
+        keeps_files: bool,
         waiting_since: Option<Instant>,
     ) -> Result<(Self, Files), PlaceError> {
-        let files = match files_from {
-            Some(_) => Files::Kept,
-            None => Files::Fresh,
+        let before = match keeps_files {
+            true => before(parts, record, &address.sandbox).await?,
+            false => Vec::new(),
+        };
+        let none = match before.is_empty() {
+            true => Files::Fresh,
+            false => Files::Lost,
         };
         let mut spec = sandbox::Spec {
             id: address.sandbox.clone(),
             limits: record.row.limits,
             workspace: record.workspace(),
             egress_ports: record.rules.explicit_ports(),
-            files_from,
+            files_from: None,
         };
-        match create(parts, &spec).await {
-            Ok(created) => {
-                let place = Self::serve(parts, record, address, created, waiting_since).await;
-                Ok((place?, files))
+        // One that was recorded and never built has none; those of the one before it are still there.
+        for sandbox in before {
+            spec.files_from = Some(sandbox);
+            match create(parts, &spec).await {
+                Ok(created) => {
+                    let place = Self::serve(parts, record, address, created, waiting_since).await;
+                    return Ok((place?, Files::Kept));
+                }
+                Err(sandbox::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
-            // The one before it left none.
-            Err(sandbox::Error::NotFound { .. }) if spec.files_from.is_some() => {
-                spec.files_from = None;
-                let created = create(parts, &spec).await?;
-                let place = Self::serve(parts, record, address, created, None).await;
-                Ok((place?, Files::Lost))
-            }
-            Err(error) => Err(error.into()),
         }
+        spec.files_from = None;
+        let created = create(parts, &spec).await?;
+        let place = Self::serve(parts, record, address, created, waiting_since).await;
+        Ok((place?, none))
     }
 
     /// Finds a sandbox that was built by a host before this one.
@@ -186,6 +192,13 @@ impl Place {
         self.memory_kills = kills;
         new
     }
+}
+
+/// The sandboxes that the session had before this one, the newest first.
+async fn before(parts: &Parts, record: &Record, sandbox: &SandboxId) -> Result<Vec<SandboxId>, store::Error> {
+    let recorded = parts.store.sandboxes_of(&record.row.id).await?;
+    let ids = recorded.into_iter().rev().map(|recorded| recorded.id);
+    Ok(ids.filter(|id| id != sandbox).collect())
 }
 
 async fn create(parts: &Parts, spec: &sandbox::Spec) -> Result<sandbox::Created, sandbox::Error> {

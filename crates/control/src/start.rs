@@ -36,8 +36,8 @@ pub(crate) enum Where {
     /// In a sandbox that is recorded and not built yet.
     New {
         address: Address,
-        /// Its files, if the session has any.
-        files_from: Option<SandboxId>,
+        /// With the files of the one before it, if there was one.
+        keeps_files: bool,
     },
     /// In one that a host before this one built.
     Found(Address),
@@ -165,9 +165,12 @@ impl Start {
                 let place = Place::find(&self.parts, &self.record, address).await?;
                 Ok((place, None))
             }
-            Where::New { address, files_from } => {
+            Where::New {
+                address,
+                keeps_files,
+            } => {
                 let built =
-                    Place::build(&self.parts, &self.record, address, files_from, self.waiting_since).await?;
+                    Place::build(&self.parts, &self.record, address, keeps_files, self.waiting_since).await?;
                 Ok((built.0, Some(built.1)))
             }
         }
@@ -193,7 +196,9 @@ impl Start {
                         let order = order.filter(|_| repeat);
                         (self.tell_again(found, order).map(Some), Some(stored))
                     }
-                    Ok(None) => match order {
+                    // Recorded, and never started. One that has said something is gone, and its name with it: the log has
+                    // taken so many of its lines, and would take those of another for the same.
+                    Ok(None) => match order.filter(|_| stored == 0) {
                         Some(order) => (self.start(place, files, process, order).await.map(Some), None),
                         None => (Ok(None), None),
                     },

@@ -24,6 +24,9 @@ use wire::{Body, ContentBlock, ModelUsage, Preview};
 /// Tool calls that may be open at once; a runtime that goes on past them is broken.
 const MAX_OPEN_TOOLS: usize = 1000;
 
+const INTERRUPTED: &str = "The call was interrupted: it is not known whether it ran, or how far.";
+const NOT_MADE: &str = "The call was not made: the model's reply broke off after it.";
+
 /// What a frame means for the session.
 #[derive(Debug)]
 pub(crate) enum Meaning {
@@ -89,6 +92,9 @@ impl State {
 struct Request {
     started: EventId,
     usage: ModelUsage,
+    /// Tool calls of the reply so far, by the runtime's ids: none is made before the reply is whole.
+    #[serde(default)]
+    calls: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -151,7 +157,7 @@ impl Translator {
             Frame::ControlRequest(request) => out.push(Meaning::Asks(request)),
             Frame::ControlResponse(response) => out.push(Meaning::Answers(response.response)),
             Frame::Result(result) => {
-                self.close_request(true, &mut out);
+                self.break_off(&mut out);
                 self.streaming.reset();
                 out.push(Meaning::Ended(result));
             }
@@ -185,13 +191,17 @@ impl Translator {
     fn stream_event(&mut self, json: &serde_json::Value, out: &mut Vec<Meaning>) {
         match json["type"].as_str() {
             Some("message_start") => {
-                self.close_request(true, out);
+                self.break_off(out);
                 self.streaming.reset();
                 let started = EventId::random();
                 out.push(Meaning::Event(started.clone(), Body::SpanModelRequestStart));
                 let mut usage = ModelUsage::default();
                 stream::add_usage(&mut usage, &json["message"]["usage"]);
-                self.state.request = Some(Request { started, usage });
+                self.state.request = Some(Request {
+                    started,
+                    usage,
+                    calls: Vec::new(),
+                });
             }
             Some("message_delta") => {
                 if let Some(request) = &mut self.state.request {
@@ -235,7 +245,12 @@ impl Translator {
                 {
                     self.thinking(out);
                 }
-                Block::ToolUse { id, name, input, .. } => self.tool_use(id, &name, input, out)?,
+                Block::ToolUse { id, name, input, .. } => {
+                    if let Some(request) = self.state.request.as_mut().filter(|_| main) {
+                        request.calls.push(id.clone());
+                    }
+                    self.tool_use(id, &name, input, out)?;
+                }
                 Block::Text { .. } | Block::Thinking { .. } | Block::ToolResult { .. } | Block::Other(_) => {}
             }
         }
@@ -337,7 +352,7 @@ impl Translator {
         match system {
             SystemEvent::CompactBoundary(_) => event(out, Body::AgentThreadContextCompacted),
             SystemEvent::ApiRetry(attempt) => {
-                self.close_request(true, out);
+                self.break_off(out);
                 self.streaming.reset();
                 event(
                     out,
@@ -354,6 +369,21 @@ impl Translator {
         }
     }
 
+    /// A reply that did not come to its end is not acted on: what it called is not made.
+    fn break_off(&mut self, out: &mut Vec<Meaning>) {
+        let calls = self.state.request.as_mut().map(|request| std::mem::take(&mut request.calls));
+        for id in calls.unwrap_or_default() {
+            let Some(call) = self.state.tools.remove(&id) else {
+                continue;
+            };
+            out.push(Meaning::Resolved(call.event.clone()));
+            if !call.custom {
+                event(out, failed(call.event, NOT_MADE));
+            }
+        }
+        self.close_request(true, out);
+    }
+
     fn close_request(&mut self, failed: bool, out: &mut Vec<Meaning>) {
         if let Some(Request { started, usage }) = self.state.request.take() {
             let end = Body::SpanModelRequestEnd {
@@ -368,7 +398,10 @@ impl Translator {
 
 /// What a tool call without a result gets instead of one.
 pub(crate) fn interrupted(tool_use_id: EventId) -> Body {
-    let text = "The call was interrupted: it is not known whether it ran, or how far.";
+    failed(tool_use_id, INTERRUPTED)
+}
+
+fn failed(tool_use_id: EventId, text: &str) -> Body {
     Body::AgentToolResult {
         tool_use_id,
         content: Some(vec![ContentBlock::text(text)]),

@@ -26,7 +26,7 @@ enum Program {
     #[command(flatten)]
     Command(cli::Command),
     /// Measure this machine, beside what else is installed on it
-    Bench(bench::Arguments),
+    Bench(benches::Arguments),
 }
 
 pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {

@@ -5,10 +5,12 @@
 use anyhow::Context as _;
 use cli::{Environment, ServeArguments};
 use domain::{InstanceId, Limits};
+use jailer::raise_descriptor_limit;
 use sandbox_linux::{LinuxBackend, Options, give_up_root, hand_over, server_user};
 use store::Instance;
 
 pub(crate) fn prepare(arguments: &ServeArguments) -> anyhow::Result<()> {
+    raise_descriptor_limit();
     let environment = Environment::of_process();
     if !environment.is_root {
         return Ok(());

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use control::{Attachment, Grant, Network, NetworkError};
 use domain::{Cost, SandboxId, SessionId};
 use sandbox::{Backend, ChangeReader, Created, Error, Listeners, Observation, Report, Spec};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,6 +25,8 @@ struct Inner {
     guests: Mutex<BTreeMap<SandboxId, Guest>>,
     specs: Mutex<Vec<Spec>>,
     destroyed: Mutex<Vec<SandboxId>>,
+    /// Who has files: each that was built, until another goes on with them.
+    files: Mutex<BTreeSet<SandboxId>>,
     files_removed: Mutex<Vec<SandboxId>>,
     grants: Mutex<Vec<Grant>>,
     budgets: Mutex<Vec<Option<Cost>>>,
@@ -45,6 +47,7 @@ impl Machine {
             guests: Mutex::default(),
             specs: Mutex::default(),
             destroyed: Mutex::default(),
+            files: Mutex::default(),
             files_removed: Mutex::default(),
             grants: Mutex::default(),
             budgets: Mutex::default(),
@@ -163,6 +166,12 @@ impl Backend for Machine {
                 reason,
             });
         }
+        let mut files = self.inner.files.lock().unwrap();
+        if spec.files_from.as_ref().is_some_and(|old| !files.remove(old)) {
+            return Err(Error::NotFound { id: spec.id.clone() });
+        }
+        files.insert(spec.id.clone());
+        drop(files);
         let socket = self.socket(&spec.id);
         let guest = Guest::start(&socket, self.inner.script.clone());
         self.inner.guests.lock().unwrap().insert(spec.id.clone(), guest);

@@ -159,17 +159,19 @@ impl Server {
             Ok(()) => spec
                 .files_from
                 .as_ref()
-                .map_or(Ok(()), |old| self.make_available(old)),
-            wrong => wrong,
+                .map_or(Ok(true), |old| self.make_available(old)),
+            Err(wrong) => Err(wrong),
         };
         match checked {
-            Ok(()) => self.demand(ticket, Purpose::Sandbox(spec)),
+            Ok(true) => self.demand(ticket, Purpose::Sandbox(spec)),
+            Ok(false) => self.reply(ticket, &not_found(spec.files_from.as_deref().unwrap_or_default())),
             Err(reason) => self.refuse(ticket, "create", &reason),
         }
     }
 
-    /// Sees that a destroyed sandbox has its files, also where another took them and nobody was told of it.
-    fn make_available(&self, old: &str) -> Result<(), String> {
+    /// Sees that a destroyed sandbox has its files, also where another took them and nobody was told of it. Says whether
+    /// there are any.
+    fn make_available(&self, old: &str) -> Result<bool, String> {
         const STEPS: &str = "the sandbox whose files are wanted must be destroyed first";
         if self.is_in_use(old) {
             return Err(STEPS.to_owned());
@@ -183,11 +185,7 @@ impl Server {
                 .discard_files(&taker)
                 .map_err(|error| error.to_string())?;
         }
-        if disk::is_there(sandboxes, old) {
-            Ok(())
-        } else {
-            Err(format!("sandbox {old} has left no files"))
-        }
+        Ok(disk::is_there(sandboxes, old))
     }
 
     fn read_changes(&mut self, ticket: Ticket, id: String, reader: String) -> Result<(), JailerError> {
