@@ -156,7 +156,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn report() -> Report {
-        Report::new("sandbox", &Options::default(), Machine::for_tests())
+        Report::new("sandbox", 0, 0, Machine::for_tests())
     }
 
     fn failure() -> Failure {

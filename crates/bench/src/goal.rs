@@ -8,6 +8,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Figure {
     P50,
+    P95,
     P99,
 }
 
@@ -106,6 +107,7 @@ impl Figure {
     fn of(self, figures: &Summary) -> Duration {
         match self {
             Self::P50 => figures.p50,
+            Self::P95 => figures.p95,
             Self::P99 => figures.p99,
         }
     }
@@ -113,6 +115,7 @@ impl Figure {
     const fn name(self) -> &'static str {
         match self {
             Self::P50 => "p50",
+            Self::P95 => "p95",
             Self::P99 => "p99",
         }
     }

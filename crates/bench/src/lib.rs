@@ -17,6 +17,7 @@ mod report;
 mod rounds;
 mod runtime;
 mod sandboxes;
+mod serve;
 mod stack;
 mod statistics;
 
@@ -24,8 +25,9 @@ pub use candidate::Candidate;
 pub use density::Held;
 pub use failure::Failure;
 pub use goal::{Figure, Goal};
-pub use options::{Arguments, Options, What};
+pub use options::{Options, Part, ServeOptions, What, json_path};
 pub use report::{Amount, Report, Unit};
 pub use runtime::{Program, runtime};
 pub use sandboxes::{Contender, sandbox};
+pub use serve::serve;
 pub use stack::{IdleSessions, gateway, session};

@@ -61,6 +61,22 @@ pub(crate) fn of_tree(root: u32) -> Option<u64> {
     tree.into_iter().map(proportional_bytes).sum()
 }
 
+/// What of a process is in memory, shared or not.
+pub(crate) fn resident_bytes(process: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    meminfo_bytes(&text, "VmRSS")
+}
+
+/// The proportional share of a process.
+pub(crate) fn of_process(process: u32) -> Option<u64> {
+    proportional_bytes(process)
+}
+
+pub(crate) fn descriptors(process: u32) -> Option<u64> {
+    let open = std::fs::read_dir(format!("/proc/{process}/fd")).ok()?;
+    Some(open.count() as u64)
+}
+
 /// A value of `/proc/meminfo`, which counts in KiB.
 pub(crate) fn meminfo_bytes(text: &str, name: &str) -> Option<u64> {
     kibibytes(text, name).map(|kibibytes| kibibytes << 10)
@@ -118,6 +134,14 @@ mod tests {
         assert_eq!(kibibytes(text, "Pss"), Some(44));
         assert_eq!(kibibytes(text, "Rss"), None);
         assert_eq!(meminfo_bytes("Slab:  2 kB\n", "Slab"), Some(2048));
+    }
+
+    #[test]
+    fn a_process_has_memory_and_descriptors() {
+        let own = std::process::id();
+        assert!(resident_bytes(own).unwrap() >= of_process(own).unwrap() / 2);
+        assert!(descriptors(own).unwrap() >= 3);
+        assert_eq!((resident_bytes(u32::MAX), descriptors(u32::MAX)), (None, None));
     }
 
     #[test]

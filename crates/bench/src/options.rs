@@ -1,8 +1,10 @@
 //! What `hostler bench` is asked for.
 
+use crate::machine::Machine;
+use crate::report::Report;
 use crate::rounds::Plan;
-use clap::{Args, ValueEnum};
-use std::path::PathBuf;
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Long enough to fill a pool again, and for the kernel to clean up after a network namespace or two.
@@ -12,35 +14,38 @@ const BEFORE_WEIGHING: Duration = Duration::from_secs(2);
 /// For one iteration; whoever takes longer is out.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-#[derive(Debug, Clone, Args)]
-pub struct Arguments {
-    /// What to measure
-    pub what: What,
-    #[command(flatten)]
-    pub options: Options,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+/// Each with what it is measured by.
+#[derive(Debug, Clone, Subcommand)]
 pub enum What {
     /// Create to first command, cold and from the pool; many at once; memory
-    Sandbox,
+    Sandbox(Options),
     /// Create to first model request; an idle session's memory
-    Session,
+    Session(Options),
     /// Spawn to initialize answered; Bash round trips
-    Runtime,
+    Runtime(Options),
     /// Added time to first byte
-    Gateway,
+    Gateway(Options),
+    /// A server over HTTP: creates, bursts, events, idle sessions, readers
+    Serve(ServeOptions),
 }
 
 impl What {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Sandbox => "sandbox",
-            Self::Session => "session",
-            Self::Runtime => "runtime",
-            Self::Gateway => "gateway",
-        }
+    /// Where the JSON goes.
+    pub fn json_path(&self) -> PathBuf {
+        let (name, json) = match self {
+            Self::Sandbox(options) => ("sandbox", &options.json),
+            Self::Session(options) => ("session", &options.json),
+            Self::Runtime(options) => ("runtime", &options.json),
+            Self::Gateway(options) => ("gateway", &options.json),
+            Self::Serve(options) => ("serve", &options.json),
+        };
+        json_path(name, json.as_deref())
     }
+}
+
+/// The file that was named, or the one of this bench.
+pub fn json_path(bench: &str, named: Option<&Path>) -> PathBuf {
+    named.map_or_else(|| format!("hostler-bench-{bench}.json").into(), Path::to_owned)
 }
 
 #[derive(Debug, Clone, Args)]
@@ -75,6 +80,10 @@ impl Default for Options {
 }
 
 impl Options {
+    pub(crate) fn report(&self, bench: &'static str) -> Report {
+        Report::new(bench, self.warm_up, self.iterations, Machine::observe())
+    }
+
     pub(crate) fn plan(&self) -> Plan {
         Plan {
             warm_up: self.warm_up,
@@ -85,10 +94,71 @@ impl Options {
     }
 }
 
-impl Arguments {
-    pub fn json_path(&self) -> PathBuf {
-        let default = || PathBuf::from(format!("hostler-bench-{}.json", self.what.as_str()));
-        self.options.json.clone().unwrap_or_else(default)
+#[derive(Debug, Clone, Args)]
+pub struct ServeOptions {
+    /// How often a create, and a message to an idle session, is measured
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = between::<1, 100_000>)]
+    pub iterations: usize,
+    /// How often before it counts
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = between::<0, 1_000>)]
+    pub warm_up: usize,
+    /// Idle sessions that are held at once
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = between::<1, 100_000>)]
+    pub sessions: usize,
+    /// Sessions at work while events are timed
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = between::<1, 10_000>)]
+    pub active: usize,
+    /// Sessions that are created at the same moment
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = between::<1, 250>)]
+    pub burst: usize,
+    /// Readers of one session
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = between::<1, 4_000>)]
+    pub readers: usize,
+    /// Measures this alone; may be repeated
+    #[arg(long, value_name = "PART")]
+    pub only: Vec<Part>,
+    /// Where the JSON goes [default: hostler-bench-serve.json]
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Each with a server of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    Create,
+    Burst,
+    Events,
+    Appends,
+    Idle,
+    Readers,
+}
+
+impl Part {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Create,
+        Self::Burst,
+        Self::Events,
+        Self::Appends,
+        Self::Idle,
+        Self::Readers,
+    ];
+
+    /// As it is asked for.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Burst => "burst",
+            Self::Events => "events",
+            Self::Appends => "appends",
+            Self::Idle => "idle",
+            Self::Readers => "readers",
+        }
+    }
+}
+
+impl ServeOptions {
+    pub(crate) fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
     }
 }
 
@@ -109,13 +179,13 @@ mod tests {
 
     #[derive(Parser)]
     struct Line {
-        #[command(flatten)]
-        arguments: Arguments,
+        #[command(subcommand)]
+        what: What,
     }
 
     #[test]
     fn defaults_are_the_same_in_both_ways() {
-        let Line { arguments } = Line::try_parse_from(["bench", "sandbox"]).unwrap();
+        let Line { what } = Line::try_parse_from(["bench", "sandbox"]).unwrap();
         let Options {
             iterations,
             warm_up,
@@ -123,13 +193,39 @@ mod tests {
             json,
             settle,
         } = Options::default();
-        let parsed = &arguments.options;
+        assert_eq!(what.json_path(), PathBuf::from("hostler-bench-sandbox.json"));
+        let What::Sandbox(parsed) = what else {
+            panic!("{what:?}")
+        };
         assert_eq!(
             (parsed.iterations, parsed.warm_up, parsed.density),
             (iterations, warm_up, density)
         );
-        assert_eq!((&parsed.json, parsed.settle), (&json, settle));
-        assert_eq!(arguments.json_path(), PathBuf::from("hostler-bench-sandbox.json"));
+        assert_eq!((parsed.json, parsed.settle), (json, settle));
+    }
+
+    #[test]
+    fn parts_are_measured_alone_or_all_of_them() {
+        for (line, expected) in [
+            (&["bench", "serve"][..], [true, true]),
+            (&["bench", "serve", "--only", "burst"], [true, false]),
+            (
+                &["bench", "serve", "--only", "idle", "--only", "burst"],
+                [true, true],
+            ),
+        ] {
+            let Ok(Line {
+                what: What::Serve(options),
+            }) = Line::try_parse_from(line)
+            else {
+                panic!("{line:?}")
+            };
+            assert_eq!(
+                [Part::Burst, Part::Idle].map(|part| options.wants(part)),
+                expected,
+                "{line:?}"
+            );
+        }
     }
 
     #[test]

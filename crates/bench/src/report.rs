@@ -1,6 +1,5 @@
 //! What a run found: as a table for people, as JSON for keeping.
 
-use crate::Options;
 use crate::goal::{Goal, Verdict};
 use crate::machine::Machine;
 use crate::rounds::Outcome;
@@ -9,6 +8,7 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Row {
@@ -55,15 +55,20 @@ pub struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(bench: &'static str, options: &Options, machine: Machine) -> Self {
+    /// Of a bench that begins now, whose rows are made of so many iterations.
+    pub fn begin(bench: &'static str, iterations: usize) -> Self {
+        Self::new(bench, 0, iterations, Machine::observe())
+    }
+
+    pub(crate) fn new(bench: &'static str, warm_up: usize, iterations: usize, machine: Machine) -> Self {
         let at = time::OffsetDateTime::now_utc().format(&time::format_description::well_known::Rfc3339);
         Self {
             bench,
             at: at.unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION"),
             machine,
-            warm_up: options.warm_up,
-            iterations: options.iterations,
+            warm_up,
+            iterations,
             rows: Vec::new(),
             amounts: Vec::new(),
             goals: Vec::new(),
@@ -76,11 +81,24 @@ impl Report {
         self.not_measured.extend(outcome.not_measured);
     }
 
+    /// A row, unless there is nothing in it.
+    pub fn add_series(&mut self, name: impl Into<String>, series: &[Duration]) {
+        if let Some(figures) = Summary::of(series) {
+            let name = name.into();
+            self.rows.push(Row { name, figures });
+        }
+    }
+
+    pub fn add_amount(&mut self, name: impl Into<String>, value: u64, unit: Unit) {
+        let name = name.into();
+        self.amounts.push(Amount { name, value, unit });
+    }
+
     pub(crate) fn add_amounts(&mut self, amounts: Vec<Amount>) {
         self.amounts.extend(amounts);
     }
 
-    pub(crate) fn not_measured(&mut self, name: impl Into<String>, reason: impl Into<String>) {
+    pub fn not_measured(&mut self, name: impl Into<String>, reason: impl Into<String>) {
         self.not_measured.push(NotMeasured {
             name: name.into(),
             reason: reason.into(),
@@ -88,7 +106,8 @@ impl Report {
     }
 
     /// The last step: judges what was measured, and looks at the machine's load once more.
-    pub(crate) fn judge(mut self, goals: &[Goal]) -> Self {
+    #[must_use]
+    pub fn judge(mut self, goals: &[Goal]) -> Self {
         self.goals = goals
             .iter()
             .map(|goal| goal.judge(&self.rows, &self.amounts))
@@ -192,10 +211,9 @@ fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn report() -> Report {
-        let mut report = Report::new("sandbox", &Options::default(), Machine::for_tests());
+        let mut report = Report::new("sandbox", 5, 100, Machine::for_tests());
         let figures = Summary::of(&[Duration::from_micros(3500)]).unwrap();
         report.rows.push(Row {
             name: "hostler, cold".to_owned(),

@@ -3,7 +3,6 @@
 use crate::candidate::{Candidate, row};
 use crate::failure::Failure;
 use crate::goal::{Figure, Goal};
-use crate::machine::Machine;
 use crate::memory;
 use crate::options::Options;
 use crate::peers;
@@ -167,7 +166,7 @@ where
     W: FnMut() -> F + Send + 'static,
     F: Future<Output = Result<[Duration; 2], Failure>> + Send + 'static,
 {
-    let mut report = Report::new("runtime", options, Machine::observe());
+    let mut report = options.report("runtime");
     let mut programs = vec![native];
     match peers::find(CLAUDE) {
         Some(path) => programs.push(Program::claude(path)),

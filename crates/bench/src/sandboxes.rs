@@ -4,7 +4,6 @@ use crate::candidate::{Candidate, row};
 use crate::density::{self, Held};
 use crate::failure::Failure;
 use crate::goal::{Figure, Goal};
-use crate::machine::Machine;
 use crate::options::Options;
 use crate::peers;
 use crate::report::Report;
@@ -58,7 +57,7 @@ impl Contender {
 
 /// The first contender is also the one of which many are made.
 pub async fn sandbox(contenders: &[Contender], options: &Options) -> Report {
-    let mut report = Report::new("sandbox", options, Machine::observe());
+    let mut report = options.report("sandbox");
     density::allow_many_descriptors();
     let peers = peers::sandboxes().await;
     for (name, reason) in peers.missing {

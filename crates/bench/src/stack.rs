@@ -4,7 +4,6 @@ use crate::candidate::{Candidate, row};
 use crate::density::{self, Held};
 use crate::failure::Failure;
 use crate::goal::{Figure, Goal};
-use crate::machine::Machine;
 use crate::options::Options;
 use crate::report::Report;
 use crate::rounds::take_turns;
@@ -51,7 +50,7 @@ where
     W: FnMut() -> F + Send + 'static,
     F: Future<Output = Result<Duration, Failure>> + Send + 'static,
 {
-    let mut report = Report::new("session", options, Machine::observe());
+    let mut report = options.report("session");
     density::allow_many_descriptors();
     report.add(
         take_turns(
@@ -85,7 +84,7 @@ where
     T: FnMut() -> TF + Send + 'static,
     TF: Future<Output = Result<Duration, Failure>> + Send + 'static,
 {
-    let mut report = Report::new("gateway", options, Machine::observe());
+    let mut report = options.report("gateway");
     let mut candidates = [one(DIRECT, FIRST_BYTE, direct), one(THROUGH, FIRST_BYTE, through)];
     report.add(take_turns(&mut candidates, options.plan()).await);
     report.judge(&[Goal::Added {

@@ -7,8 +7,8 @@ pub use sessions::{
     SessionsCommand, ShowArguments,
 };
 
-use crate::config::{JailerStart, address};
 use clap::{Args, Subcommand, ValueEnum};
+use configuration::{JailerStart, address};
 use domain::limits::{Cpus, Size};
 use domain::{Cost, KeyId, WorkspaceId};
 use std::net::SocketAddr;

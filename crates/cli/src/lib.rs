@@ -7,13 +7,13 @@
 mod arguments;
 mod check;
 mod commands;
-mod config;
 mod conversation;
 mod entry;
 mod environment;
 mod example;
 mod failure;
 mod input;
+mod layers;
 mod outcome;
 mod reach;
 mod render;
@@ -28,21 +28,19 @@ mod terminal;
 #[cfg(test)]
 mod testing;
 mod trouble;
-mod tuning;
 
 pub use arguments::{
     AllowArguments, AttachArguments, Command, ConfigCommand, DEFAULT_MODEL, DataArgument, DoctorArguments,
     KeysCommand, ListArguments, LogsArguments, PlaceArguments, RemoveArguments, RunArguments, RuntimeName,
     SendArguments, ServeArguments, SessionsCommand, ShowArguments,
 };
-pub use config::JailerStart;
+pub use configuration::{EgressTuning, JailerStart, ModelTuning, Tuning};
 pub use environment::Environment;
 pub use failure::{Exit, Failure};
 pub use services::{How, Running, Services, Shutdown, StartError, StartOptions, Upstream};
 pub use settings::ServeSettings;
 pub use signals::{Asked, Signals};
 pub use terminal::{Kind, Terminal};
-pub use tuning::{EgressTuning, ModelTuning, Tuning};
 
 use std::process::ExitCode;
 

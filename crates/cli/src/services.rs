@@ -1,7 +1,7 @@
 //! What the command line needs of the rest of hostler: the binary puts it together, since only it knows all parts.
 
-use crate::tuning::Tuning;
 use async_trait::async_trait;
+use configuration::Tuning;
 use control::{Control, Lifetime, Readers};
 use futures_util::future::BoxFuture;
 use metrics::Metrics;

@@ -3,11 +3,12 @@
 
 use crate::arguments::ServeArguments;
 use crate::check::{choose_upstream, place_for_data};
-use crate::config::{Layers, Source, key_file};
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::layers::{Layers, Source};
 use crate::services::Upstream;
-use crate::tuning::Tuning;
+use configuration::Tuning;
+use configuration::key_file;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -158,8 +159,8 @@ fn read(layers: &Layers, name: &str, path: &Path) -> Result<String, Failure> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::config::JailerStart;
     use clap::Parser;
+    use configuration::JailerStart;
     use std::path::Path;
 
     #[derive(Debug, Parser)]

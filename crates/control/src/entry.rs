@@ -166,10 +166,10 @@ impl Entry {
             hub: self.hub.clone(),
             standing: self.standing.clone(),
         };
-        let begin = match created {
+        let begin = Box::new(match created {
             Some(created) => seat.begin_created(created)?,
             None => seat.begin().await?,
-        };
+        });
         let (commands, receiver) = mpsc::channel(COMMANDS);
         self.standing.send_modify(|standing| standing.gone = false);
         let watched = Watched(self.standing.clone());
@@ -179,8 +179,11 @@ impl Entry {
             let _watched = watched;
             let mut next = Some((begin, receiver));
             while let Some((begin, commands)) = next {
-                next = match Owner::new(begin, commands).run().await {
-                    Some(gave_up) => seat.begin_again(gave_up).await,
+                next = match Owner::new(*begin, commands).run().await {
+                    Some(gave_up) => {
+                        let again = Box::pin(seat.begin_again(gave_up)).await;
+                        again.map(|(begin, commands)| (Box::new(begin), commands))
+                    }
                     None => None,
                 };
             }

@@ -197,10 +197,10 @@ pub(crate) struct Begin {
 }
 
 impl Owner {
-    pub(crate) fn new(begin: Begin, commands: mpsc::Receiver<Command>) -> Self {
+    pub(crate) fn new(begin: Begin, commands: mpsc::Receiver<Command>) -> Box<Self> {
         let of_turn = begin.turn.as_ref().and_then(|turn| turn.tools.as_ref());
         let tools = of_turn.or(begin.record.settings.tools.as_ref()).cloned();
-        Self {
+        Box::new(Self {
             trace: Trace::new(&begin.parts.traces, &begin.record),
             parts: begin.parts,
             tools: tools.map(Arc::new),
@@ -222,22 +222,24 @@ impl Owner {
             place: None,
             work: Work::Nothing,
             left: begin.left,
-        }
+        })
     }
 
     /// Until the session ends, or everybody who could ask for something is gone. An owner that gave up says so if
     /// another one may do better later.
-    pub(crate) async fn run(mut self) -> Option<GaveUp> {
+    ///
+    /// What is done is boxed: an owner that waits, as most do, has no room for it.
+    pub(crate) async fn run(mut self: Box<Self>) -> Option<GaveUp> {
         if let Some(turn) = &mut self.turn {
             turn.kept.trace = self.trace.resume(&turn.kept.message, turn.kept.trace.as_deref());
         }
         let lines = self.trace.lines();
-        let taken = match self.take_over().instrument(lines).await {
-            Ok(()) if std::mem::take(&mut self.goes_on) => self.next_turn().await,
+        let taken = match Box::pin(self.take_over().instrument(lines)).await {
+            Ok(()) if std::mem::take(&mut self.goes_on) => Box::pin(self.next_turn()).await,
             other => other,
         };
         if let Err(quit) = taken {
-            return self.quit(quit).await;
+            return Box::pin(self.quit(quit)).await;
         }
         let quit = loop {
             let woken = self.wait().await;
@@ -245,15 +247,15 @@ impl Owner {
                 return None;
             }
             let lines = self.trace.lines();
-            let done = match self.woken(woken).instrument(lines).await {
-                Ok(()) if std::mem::take(&mut self.goes_on) => self.next_turn().await,
+            let done = match Box::pin(self.woken(woken).instrument(lines)).await {
+                Ok(()) if std::mem::take(&mut self.goes_on) => Box::pin(self.next_turn()).await,
                 other => other,
             };
             if let Err(quit) = done {
                 break quit;
             }
         };
-        self.quit(quit).await
+        Box::pin(self.quit(quit)).await
     }
 
     async fn woken(&mut self, woken: Woken) -> Result<(), Quit> {
@@ -267,7 +269,7 @@ impl Owner {
         }
     }
 
-    async fn quit(self, quit: Quit) -> Option<GaveUp> {
+    async fn quit(self: Box<Self>, quit: Quit) -> Option<GaveUp> {
         match quit {
             Quit::Done(how) => {
                 self.refuse_rest(how).await;

@@ -57,8 +57,8 @@ pub(crate) enum Files {
 
 /// What a new sandbox is built for.
 pub(crate) struct Grounds {
-    /// Its files, if the session has any.
-    pub files_from: Option<SandboxId>,
+    /// With the files of the one before it, if there was one.
+    pub keeps_files: bool,
     /// When the session's first message came, where this is for it.
     pub waiting_since: Option<Instant>,
 }
@@ -74,40 +74,50 @@ pub(crate) enum PlaceError {
 }
 
 impl Place {
-    /// Builds the sandbox, which is recorded already, on the files of the one before it.
+    /// Builds the sandbox, which is recorded already, on the files that the session has left if it is to keep them.
     pub(crate) async fn build(
         parts: &Parts,
         record: &Record,
         address: Address,
         Grounds {
-            files_from,
+            keeps_files,
             waiting_since,
         }: Grounds,
         trace: &SessionTrace,
     ) -> Result<(Self, Files), PlaceError> {
-        let files = match files_from {
-            Some(_) => Files::Kept,
-            None => Files::Fresh,
+        let before = if keeps_files {
+            before(parts, record, &address.sandbox).await?
+        } else {
+            Vec::new()
+        };
+        let none = if before.is_empty() {
+            Files::Fresh
+        } else {
+            Files::Lost
         };
         let mut spec = sandbox::Spec {
             id: address.sandbox.clone(),
             limits: record.row.limits,
             workspace: record.workspace(),
             egress_ports: record.rules.explicit_ports(),
-            files_from,
+            files_from: None,
         };
-        match create(parts, &spec).await {
-            Ok(created) => {
-                let place = Self::serve(parts, record, address, created, waiting_since, trace).await;
-                Ok((place?, files))
+        // One that was recorded and never built has none; those of the one before it are still there.
+        for sandbox in before {
+            spec.files_from = Some(sandbox);
+            match create(parts, &spec).await {
+                Ok(created) => {
+                    let place = Self::serve(parts, record, address, created, waiting_since, trace).await;
+                    return Ok((place?, Files::Kept));
+                }
+                Err(sandbox::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
-            Err(sandbox::Error::NotFound { .. }) if spec.files_from.is_some() => {
-                let (created, files) = create_on_earlier(parts, record, &mut spec).await?;
-                let place = Self::serve(parts, record, address, created, None, trace).await;
-                Ok((place?, files))
-            }
-            Err(error) => Err(error.into()),
         }
+        spec.files_from = None;
+        let created = create(parts, &spec).await?;
+        let place = Self::serve(parts, record, address, created, waiting_since, trace).await;
+        Ok((place?, none))
     }
 
     /// Finds a sandbox that was built by a host before this one.
@@ -214,28 +224,11 @@ impl Place {
     }
 }
 
-/// The last sandbox has left no files, maybe since it was never built: those before it are asked for theirs, the newest
-/// first.
-async fn create_on_earlier(
-    parts: &Parts,
-    record: &Record,
-    spec: &mut sandbox::Spec,
-) -> Result<(sandbox::Created, Files), PlaceError> {
-    let asked = spec.files_from.take();
-    let had = parts.store.sandboxes_of(&record.row.id).await?;
-    let earlier = had.into_iter().map(|sandbox| sandbox.id);
-    for id in earlier
-        .rev()
-        .filter(|id| *id != spec.id && Some(id) != asked.as_ref())
-    {
-        spec.files_from = Some(id);
-        match create(parts, spec).await {
-            Err(sandbox::Error::NotFound { .. }) => {}
-            created => return Ok((created?, Files::Kept)),
-        }
-    }
-    spec.files_from = None;
-    Ok((create(parts, spec).await?, Files::Lost))
+/// The sandboxes that the session had before this one, the newest first.
+async fn before(parts: &Parts, record: &Record, sandbox: &SandboxId) -> Result<Vec<SandboxId>, store::Error> {
+    let recorded = parts.store.sandboxes_of(&record.row.id).await?;
+    let ids = recorded.into_iter().rev().map(|recorded| recorded.id);
+    Ok(ids.filter(|id| id != sandbox).collect())
 }
 
 /// Whether the model API may search the web for an agent with these tools. Where nobody chose them it may not: what

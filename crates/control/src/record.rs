@@ -57,7 +57,7 @@ pub(crate) fn row(id: &domain::SessionId, new: NewSession) -> Result<store::NewS
     })
 }
 
-/// A row, read back.
+/// A row, read back: without what was read of it, and what the API alone reads.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
     pub row: store::Session,
@@ -66,13 +66,16 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn read(row: store::Session) -> Result<Self, store::Error> {
+    pub(crate) fn read(mut row: store::Session) -> Result<Self, store::Error> {
         let corrupt = |error: serde_json::Error| store::Error::Corrupt {
             what: format!("session {}", row.id),
             reason: error.to_string(),
         };
-        let settings = serde_json::from_value(row.settings.clone()).map_err(corrupt)?;
-        let rules = serde_json::from_value(row.egress_rules.clone()).map_err(corrupt)?;
+        let settings = serde_json::from_value(row.settings.take()).map_err(corrupt)?;
+        let rules = serde_json::from_value(row.egress_rules.take()).map_err(corrupt)?;
+        if let Some(hosting) = &mut row.hosting {
+            hosting.resource.take();
+        }
         Ok(Self { row, settings, rules })
     }
 

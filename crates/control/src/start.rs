@@ -37,8 +37,8 @@ pub(crate) enum Where {
     /// In a sandbox that is recorded and not built yet.
     New {
         address: Address,
-        /// Its files, if the session has any.
-        files_from: Option<SandboxId>,
+        /// With the files of the one before it, if there was one.
+        keeps_files: bool,
     },
     /// In one that a host before this one built.
     Found(Address),
@@ -169,10 +169,10 @@ impl Start {
                 step.ended_as(&found, "sandbox_not_found");
                 Ok((found?, None))
             }
-            Where::New { address, files_from } => {
+            Where::New { address, keeps_files } => {
                 let step = self.trace.sandbox(&address.sandbox, true);
                 let grounds = Grounds {
-                    files_from,
+                    keeps_files,
                     waiting_since: self.waiting_since,
                 };
                 let built = Place::build(&self.parts, &self.record, address, grounds, &self.trace).await;
@@ -203,7 +203,9 @@ impl Start {
                         let order = order.filter(|_| repeat);
                         (self.tell_again(found, order).map(Some), Some(stored))
                     }
-                    Ok(None) => match order {
+                    // Recorded, and never started. One that has said something is gone, and its name with it: the log has
+                    // taken so many of its lines, and would take those of another for the same.
+                    Ok(None) => match order.filter(|_| stored == 0) {
                         Some(order) => (self.begin(place, files, process, order).await.map(Some), None),
                         None => (Ok(None), None),
                     },

@@ -22,29 +22,38 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
 pub(crate) async fn serve_datagrams(sandbox: Arc<Sandbox>, socket: UdpSocket) {
     let mut rate = Rate::new(sandbox.config.dns_queries_per_second, Instant::now());
-    // One byte more than is taken, so that a cut message is not read as a whole one.
-    let mut buffer = [0; MAX_MESSAGE_BYTES + 1];
     loop {
         wait_for(&mut rate).await;
-        let (length, client) = match socket.recv_from(&mut buffer).await {
-            Ok(received) => received,
+        let answered = match socket.readable().await {
+            Ok(()) => answer_datagram(&sandbox, &socket),
+            Err(error) => Err(error),
+        };
+        match answered {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
                 tracing::debug!(%error, "a DNS query was not received");
                 sleep(PAUSE_AFTER_ERROR).await;
-                continue;
             }
-        };
-        let message = buffer
-            .get(..length)
-            .filter(|message| message.len() <= MAX_MESSAGE_BYTES);
-        let Some(answer) = message.and_then(|message| reply(&sandbox, message)) else {
-            continue;
-        };
+        }
+    }
+}
+
+/// The buffer is here and not in the task: a sandbox that asks nothing keeps none.
+fn answer_datagram(sandbox: &Sandbox, socket: &UdpSocket) -> io::Result<()> {
+    // One byte more than is taken, so that a cut message is not read as a whole one.
+    let mut buffer = [0; MAX_MESSAGE_BYTES + 1];
+    let (length, client) = socket.try_recv_from(&mut buffer)?;
+    let message = buffer
+        .get(..length)
+        .filter(|message| message.len() <= MAX_MESSAGE_BYTES);
+    if let Some(answer) = message.and_then(|message| reply(sandbox, message)) {
         // A client that does not read its answers loses them; it must not hold up the others.
         if let Err(error) = socket.try_send_to(&answer, client) {
             tracing::debug!(%error, "a DNS answer was not sent");
         }
     }
+    Ok(())
 }
 
 pub(crate) async fn serve_stream(sandbox: Arc<Sandbox>, mut client: TcpStream) {

@@ -15,6 +15,8 @@ impl Tasks {
     /// Runs until it ends or everything is stopped.
     pub(crate) fn start(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
+        // On its own: what waits for the stop beside it would hold room for it three times.
+        let work = Box::pin(work);
         let span = tracing::debug_span!("egress", task = name);
         self.tracker.spawn(
             async move {

@@ -99,6 +99,15 @@ impl Client {
         }
     }
 
+    /// Closes the idle connection. The next call opens another.
+    pub fn rest(&self) {
+        self.shared
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+    }
+
     pub async fn health(&self) -> Result<Health, ClientError> {
         self.ask(Call::new("health", Method::GET, "/v1/health")).await
     }

@@ -144,13 +144,17 @@ async fn output_error(follow: bool, reply: impl Fn() -> Reply + Send + 'static) 
 }
 
 #[tokio::test]
-async fn calls_share_one_connection() {
+async fn calls_share_one_connection_until_it_rests() {
     let guest = Guest::always(|| Reply::Keep(answer("200 OK", HEALTH)));
     let client = guest.client();
     for _ in 0..3 {
         assert_eq!(client.health().await.unwrap().processes, 2);
     }
     assert_eq!(guest.seen.lock().unwrap().connections, 1);
+    client.rest();
+    client.rest();
+    client.health().await.unwrap();
+    assert_eq!(guest.seen.lock().unwrap().connections, 2);
 }
 
 #[tokio::test]

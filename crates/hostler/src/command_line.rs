@@ -26,7 +26,7 @@ enum Program {
     #[command(flatten)]
     Command(cli::Command),
     /// Measure this machine, beside what else is installed on it
-    Bench(bench::Arguments),
+    Bench(benches::Arguments),
 }
 
 pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
@@ -79,6 +79,7 @@ fn serve(arguments: &ServeArguments, environment: &Environment) -> ExitCode {
         Ok(traces) => traces,
         Err(error) => return cli::tell(&Failure::usage(error), &mut terminal),
     };
+    jailer::raise_descriptor_limit();
     if environment.is_root
         && let Err(error) = service::prepare(&settings)
     {

@@ -47,5 +47,6 @@ mod mounts;
 mod sys;
 
 pub use error::StepError;
+pub use request::raise_descriptor_limit;
 pub use server::{JailerError, main};
 pub use user::User;

@@ -93,21 +93,25 @@ pub fn prepare_process() {
     raise_descriptor_limit();
 }
 
-fn raise_descriptor_limit() {
+/// Whoever holds many sandboxes holds several descriptors of each. Root takes more than it was given.
+pub fn raise_descriptor_limit() {
     let now = getrlimit(Resource::Nofile);
-    let wanted = now
-        .maximum
-        .map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
-    if now.current.is_some_and(|current| current < wanted) {
+    let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= DESCRIPTORS);
+    if enough(now.current) {
+        return;
+    }
+    let limits = |maximum: Option<u64>| Rlimit {
+        current: Some(maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS))),
+        maximum,
+    };
+    let wanted = if enough(now.maximum) {
+        now.maximum
+    } else {
+        Some(DESCRIPTORS)
+    };
+    if setrlimit(Resource::Nofile, limits(wanted)).is_err() {
         // With fewer, creating fails later and says so.
-        setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: Some(wanted),
-                maximum: now.maximum,
-            },
-        )
-        .ok();
+        setrlimit(Resource::Nofile, limits(now.maximum)).ok();
     }
 }
 
@@ -132,6 +136,19 @@ mod tests {
             }),
             egress_ports: ports.to_vec(),
             files_from: None,
+        }
+    }
+
+    #[test]
+    fn as_many_descriptors_are_taken_as_there_may_be() {
+        raise_descriptor_limit();
+        let now = getrlimit(Resource::Nofile);
+        let all = now
+            .maximum
+            .map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
+        assert!(now.current.is_none_or(|current| current >= all), "{now:?}");
+        if rustix::process::geteuid().is_root() {
+            assert!(all >= DESCRIPTORS, "{now:?}");
         }
     }
 

@@ -14,7 +14,7 @@ pub struct Spec {
     pub egress_ports: Vec<u16>,
     /// A destroyed sandbox whose files become this one's: its changes to the workspace, its home, all it wrote. They stop
     /// being the old one's when this one is there; where making it fails, the old one has them still. The disk keeps the
-    /// size it has. After [`BackendLost`](crate::Error::BackendLost) one of the two has them, and the same request works
+    /// size it has. One that has left none is [not found](crate::Error::NotFound). After [`BackendLost`](crate::Error::BackendLost) one of the two has them, and the same request works
     /// again, also under a new id.
     #[serde(default)]
     pub files_from: Option<SandboxId>,

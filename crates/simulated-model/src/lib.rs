@@ -18,6 +18,7 @@ mod template;
 mod tokens;
 
 pub use ledger::{Entry, Ledger, Outcome, Sent, Totals};
+pub use routes::request_id;
 pub use script::{Script, ScriptError};
-pub use server::{Options, Server};
+pub use server::{Arrival, Options, Server};
 pub use tokens::Usage;

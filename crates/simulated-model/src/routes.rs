@@ -107,7 +107,8 @@ fn json_reply(status: StatusCode, body: &Value, id: u64) -> Reply {
     reply
 }
 
-fn request_id(id: u64) -> String {
+/// What an answer names the request of a ledger entry.
+pub fn request_id(id: u64) -> String {
     format!("req_simulated{id:012}")
 }
 

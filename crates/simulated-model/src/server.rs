@@ -13,8 +13,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,17 @@ pub struct Options {
     pub api_key: Option<String>,
     /// How many entries the ledger keeps.
     pub ledger_capacity: usize,
+    /// Hears of each request as it comes.
+    pub arrivals: Option<UnboundedSender<Arrival>>,
+}
+
+/// A request that has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// When its head was read.
+    pub at: Instant,
+    /// The whole of it.
+    pub last_user_text: String,
 }
 
 impl Default for Options {
@@ -37,6 +49,7 @@ impl Default for Options {
         Self {
             api_key: None,
             ledger_capacity: 10_000,
+            arrivals: None,
         }
     }
 }

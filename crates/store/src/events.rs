@@ -128,7 +128,12 @@ pub struct Query<'a> {
 }
 
 impl Store {
-    pub async fn append(&self, append: Append) -> Result<Appended, Error> {
+    /// What is answered is what will be read: the database keeps microseconds, and so does the answer.
+    pub async fn append(&self, mut append: Append) -> Result<Appended, Error> {
+        for new in &mut append.events {
+            let moment = &mut new.event.processed_at;
+            *moment = moment.map(|moment| from_micros(to_micros(moment)));
+        }
         let encoded = encode_all(append.events.iter().map(|new| &new.event))?;
         let instance = self.instance().id().to_string();
         self.write(move |connection| {

@@ -33,7 +33,7 @@ pub use events::{Append, Appended, ChangedSettings, Lines, LoggedEvent, NewEvent
 pub use hosted::SessionFilter;
 pub use instance::{Instance, InstanceError};
 pub use keys::{Key, KeyHash, NewKey};
-pub use model_calls::{CallId, Closed, NewCall, Outcome, Sums};
+pub use model_calls::{CallId, Closed, NewCall, Outcome, RecordedCall, Sums};
 pub use refused::Refused;
 pub use sandboxes::{Sandbox, SandboxChange};
 pub use sessions::{Hosting, NewSession, Session};

@@ -1,7 +1,7 @@
 //! The ledger of model calls. A call is in it before the upstream is asked, so that every request that an upstream has
 //! seen is here: completed, failed, or marked as cut.
 
-use crate::moment::{now, to_micros};
+use crate::moment::{from_micros, now, to_micros};
 use crate::{Error, Store};
 use domain::{Cost, SessionId, Usage};
 use sqlx::{Row, SqliteConnection};
@@ -68,6 +68,18 @@ pub struct Closed {
     pub request_id: Option<String>,
     pub first_byte: Option<Duration>,
     pub duration: Duration,
+}
+
+/// A call as it stands in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedCall {
+    pub id: CallId,
+    /// `open`, `cut` with the instance that made it, or as it was closed.
+    pub outcome: String,
+    pub request_bytes: u64,
+    /// The upstream's, if its answer began.
+    pub request_id: Option<String>,
+    pub opened_at: OffsetDateTime,
 }
 
 /// What the calls of a session add up to.
@@ -142,6 +154,26 @@ impl Store {
             })
         })
         .await
+    }
+
+    /// Every call of a session, the oldest first.
+    pub async fn model_calls(&self, session: &SessionId) -> Result<Vec<RecordedCall>, Error> {
+        let rows = sqlx::query(
+            "SELECT id, outcome, request_bytes, request_id, opened_at FROM model_calls \
+             WHERE session_id = $1 ORDER BY id",
+        )
+        .bind(session.as_str())
+        .fetch_all(self.readers())
+        .await
+        .map_err(Error::at("reading model calls"))?;
+        let call = |row: &sqlx::sqlite::SqliteRow| RecordedCall {
+            id: CallId(row.get("id")),
+            outcome: row.get("outcome"),
+            request_bytes: row.get::<i64, _>("request_bytes") as u64,
+            request_id: row.get("request_id"),
+            opened_at: from_micros(row.get("opened_at")),
+        };
+        Ok(rows.iter().map(call).collect())
     }
 
     pub async fn model_call_sums(&self, session: &SessionId) -> Result<Sums, Error> {

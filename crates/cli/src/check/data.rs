@@ -1,9 +1,9 @@
 //! Where hostler keeps its sessions.
 
 use crate::arguments::DataArgument;
-use crate::config::Layers;
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::layers::Layers;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]

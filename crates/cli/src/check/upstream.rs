@@ -1,10 +1,10 @@
 //! Who answers the agent's model requests. The simulated model is never taken without being said.
 
-use crate::config::BaseUrl;
 use crate::environment::Environment;
 use crate::example;
 use crate::failure::Failure;
 use crate::services::Upstream;
+use configuration::BaseUrl;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -9,7 +9,7 @@ use crate::services::{How, Services, StartOptions, Upstream};
 use crate::signals::Signals;
 use crate::style::Style;
 use crate::terminal::Terminal;
-use crate::tuning::Tuning;
+use configuration::Tuning;
 use control::Lifetime;
 use domain::PriceTable;
 use sandbox::Report;

@@ -182,7 +182,7 @@ impl Owner {
     }
 
     /// Ends what is under way without a word in the log, which cannot be written. The next owner writes it.
-    pub(super) async fn give_up(mut self, error: store::Error) -> Option<GaveUp> {
+    pub(super) async fn give_up(mut self: Box<Self>, error: store::Error) -> Option<GaveUp> {
         let session = &self.record.row.id;
         tracing::error!(%session, %error, "the session's log cannot be written: its agent is stopped");
         // What is another owner's now is left to it.

@@ -176,10 +176,10 @@ impl Owner {
         if self.turn.is_none() {
             return Ok(());
         }
+        self.cut(&mut batch);
         if !self.may_go_on() {
             return self.end_turn(batch, Ended::As(conclusion)).await;
         }
-        self.cut(&mut batch);
         let Some(turn) = &mut self.turn else { return Ok(()) };
         if turn.is_paused() {
             // Nobody waits for the runtime; the answers will start another one.

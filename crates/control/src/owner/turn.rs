@@ -9,7 +9,7 @@ use crate::settings::Lifetime;
 use crate::start::{Order, Start, Started, What, Where};
 use crate::tasks::{self, TaskFailed};
 use crate::{Idle, message, place};
-use domain::{SandboxId, SandboxState};
+use domain::SandboxState;
 use std::time::Duration;
 use store::{Append, Query, SandboxChange, Sums};
 use stream_json::TurnResult;
@@ -190,9 +190,9 @@ impl Owner {
         let place = match (needs, self.place.take()) {
             (_, Some(place)) => Where::There(place),
             (Needs::Sandbox(address), None) => {
-                let files_from = self.files_from();
+                let keeps_files = self.keeps_files();
                 self.record.row.sandbox = Some(address.sandbox.clone());
-                Where::New { address, files_from }
+                Where::New { address, keeps_files }
             }
             (Needs::Nothing | Needs::Runtime, None) => {
                 let reason = "the sandbox was gone when the message was to be delivered";
@@ -206,10 +206,9 @@ impl Owner {
         Ok(())
     }
 
-    /// The sandbox whose files the next one goes on with.
-    pub(super) fn files_from(&self) -> Option<SandboxId> {
-        let keeps = self.parts.settings.lifetime == Lifetime::Session;
-        self.record.row.sandbox.clone().filter(|_| keeps)
+    /// Whether the next sandbox goes on with the files of one before it.
+    fn keeps_files(&self) -> bool {
+        self.record.row.sandbox.is_some() && self.parts.settings.lifetime == Lifetime::Session
     }
 
     pub(super) fn start(&mut self, place: Where, what: What, pause: Duration) {

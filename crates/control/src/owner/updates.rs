@@ -4,7 +4,7 @@
 use super::log::Batch;
 use super::{Owner, Quit, Work};
 use crate::Toolset;
-use crate::record::{Record, SessionSettings};
+use crate::record::SessionSettings;
 use crate::update::{Budgeting, Refused, Update};
 use crate::{SendError, place};
 use std::sync::Arc;
@@ -21,7 +21,13 @@ impl Owner {
             let _ = reply.send(Err(error));
             return Ok(());
         }
-        let changed = match (update.decide)(&self.record.row) {
+        // What the API alone keeps of the session is not kept here.
+        let stored = self.parts.store.session(&self.record.row.id).await;
+        let row = match stored {
+            Ok(row) => row,
+            Err(error) => return super::inputs::refuse(reply, error),
+        };
+        let changed = match (update.decide)(&row) {
             Ok(changed) => changed,
             Err(refused) => {
                 let _ = reply.send(Err(SendError::Refused(refused)));
@@ -38,12 +44,6 @@ impl Owner {
             return Ok(());
         }
         let settings = self.changed_settings(changed.budget, changed.tools.as_ref());
-        let mut row = self.record.row.clone();
-        row.title = changed.title;
-        row.settings = serde_json::to_value(&settings).unwrap_or_default();
-        if let Some(hosting) = &mut row.hosting {
-            hosting.resource = changed.resource;
-        }
         let mut batch = Batch::default();
         batch.body(told);
         // A turn that reached the budget has left what waits.
@@ -59,19 +59,16 @@ impl Owner {
             ..self.append(&batch)
         };
         append.settings = Some(Box::new(store::ChangedSettings {
-            title: row.title.clone(),
-            settings: row.settings.clone(),
-            resource: row.hosting.as_ref().map(|hosting| hosting.resource.clone()),
+            title: changed.title.clone(),
+            settings: serde_json::to_value(&settings).unwrap_or_default(),
+            resource: row.hosting.is_some().then_some(changed.resource),
         }));
         match self.parts.store.append(append.clone()).await {
             Ok(appended) => self.stored(&append, appended, batch),
             Err(error) => return super::inputs::refuse(reply, error),
         }
-        self.record = Record {
-            row,
-            settings,
-            ..self.record.clone()
-        };
+        self.record.row.title = changed.title;
+        self.record.settings = settings;
         if let (Some(place), true) = (&self.place, changed.budget != Budgeting::Same) {
             place.set_budget(self.record.settings.max_cost);
         }

@@ -59,11 +59,12 @@ async fn write(
         }
         let data = Bytes::from(data);
         loop {
-            match client.input(process, seq, data.clone(), false).await {
+            // Boxed, so that a task that waits has no room for it.
+            match Box::pin(client.input(process, seq, data.clone(), false)).await {
                 Ok(_) => break attempts.succeeded(),
                 // The runtime is busy and does not read; that is its right.
                 Err(ClientError::Deadline { .. }) => attempts.succeeded(),
-                Err(error) if error.is_retryable() => attempts.failed(&error).await?,
+                Err(error) if error.is_retryable() => Box::pin(attempts.failed(&error)).await?,
                 // The process is gone: its output ends with how.
                 Err(error) if error.kind().is_some() => {
                     tracing::debug!(process, %error, "the guest took no input");

@@ -82,7 +82,8 @@ async fn follow(
 ) -> Result<(), Report> {
     let room = Arc::new(Semaphore::new(BYTES));
     loop {
-        let error = match client.output(process, after, true).await {
+        // Boxed, so that a task that follows has no room for what is over.
+        let error = match Box::pin(client.output(process, after, true)).await {
             Ok(mut stream) => loop {
                 match stream.next().await {
                     Ok(Some(record)) => {
@@ -99,8 +100,7 @@ async fn follow(
             Err(error) => error,
         };
         if error.is_retryable() {
-            attempts
-                .failed(&error)
+            Box::pin(attempts.failed(&error))
                 .await
                 .map_err(|reason| Report::Lost { reason })?;
         } else if matches!(error, ClientError::Refused { .. }) {

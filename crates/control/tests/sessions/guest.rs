@@ -185,6 +185,12 @@ impl Guest {
         self.state().signals.clone()
     }
 
+    /// A process ends, and is removed by a host that tells nobody.
+    pub fn forget(&self, process: &str) {
+        let process = self.state().processes.remove(process);
+        process.unwrap().task.abort();
+    }
+
     pub fn removed(&self) -> Vec<String> {
         self.state().removed.clone()
     }

@@ -24,7 +24,7 @@ struct Inner {
     script: Script,
     guests: Mutex<BTreeMap<SandboxId, Guest>>,
     specs: Mutex<Vec<Spec>>,
-    /// Whose files are there.
+    /// Who has files: each that was built, until another goes on with them.
     files: Mutex<BTreeSet<SandboxId>>,
     destroyed: Mutex<Vec<SandboxId>>,
     files_removed: Mutex<Vec<SandboxId>>,

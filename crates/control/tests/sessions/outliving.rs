@@ -197,6 +197,57 @@ async fn a_runtime_that_dies_is_replaced_and_what_may_have_run_is_not_run_again(
 }
 
 #[tokio::test]
+async fn a_runtime_that_is_gone_gives_its_name_to_no_other() {
+    let stage = Stage::hosted().await;
+    let id = stage.session().await;
+    stage.send(&id, "lines:30 wait").await;
+    stage.gate.reached.notified().await;
+    let said = "agent(29)".to_owned();
+    while !stage.told(&id).await.contains(&said) {
+        tokio::task::yield_now().await;
+    }
+    stage.machine.guest().forget("runtime-1");
+    let stage = stage.host_killed().await;
+    let idle = stage.idle(&id).await;
+    assert_eq!(idle.stop_reason, Some(StopReason::EndTurn));
+    stage.turn(&id, "say:after").await;
+    let told = stage.told(&id).await;
+    assert_eq!(count(&told, "agent(after)"), 1, "{told:?}");
+    let names: Vec<_> = stage
+        .machine
+        .guest()
+        .spawned()
+        .into_iter()
+        .map(|spawn| spawn.id)
+        .collect();
+    assert_eq!(names, ["runtime-1", "runtime-2"]);
+}
+
+#[tokio::test]
+async fn a_turn_that_is_given_up_leaves_no_call_open() {
+    let stage = Stage::hosted().await;
+    let id = stage.asking_session().await;
+    stage.send(&id, "approve:a").await;
+    let asked = stage.asked(&id).await;
+    stage.machine.power_cut();
+    stage.machine.hold_create();
+    let mut stage = stage.host_killed().await;
+    stage.answer(&id, vec![allow(&asked[0])]).await.unwrap();
+    // As often as a turn is gone on with, and once more.
+    for _ in 0..4 {
+        stage = stage.host_killed().await;
+    }
+    let idle = stage.idle(&id).await;
+    assert_eq!(idle.stop_reason, Some(StopReason::RetriesExhausted));
+    let told = stage.told(&id).await;
+    assert_eq!(count(&told, "bash(a)"), 1, "{told:?}");
+    let failed = told
+        .iter()
+        .filter(|word| word.starts_with("failed(The call was interrupted"));
+    assert_eq!(failed.count(), 1, "{told:?}");
+}
+
+#[tokio::test]
 async fn a_runtime_that_keeps_dying_is_given_up() {
     let gate = Gate::default();
     let mut settings = hosted();

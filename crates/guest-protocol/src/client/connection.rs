@@ -4,7 +4,7 @@
 
 use super::ClientError;
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -68,19 +68,22 @@ impl Connection {
         let response = drive(&mut self.driver, self.sender.send_request(request))
             .await
             .map_err(|source| ClientError::Connection { call, source })?;
+        let (head, body) = response.into_parts();
         Ok(Answer {
             call,
             connection: self,
-            response,
+            status: head.status,
+            body,
         })
     }
 }
 
-/// An answer whose head has come.
+/// An answer whose head has come. Of that only the status is kept: its headers hold the buffer that they came in.
 pub(super) struct Answer {
     call: &'static str,
     connection: Connection,
-    response: Response<Incoming>,
+    status: StatusCode,
+    body: Incoming,
 }
 
 impl Answer {
@@ -89,13 +92,13 @@ impl Answer {
     }
 
     pub(super) fn status(&self) -> StatusCode {
-        self.response.status()
+        self.status
     }
 
     /// The next piece of the body; nothing after the last. May be dropped while it waits: nothing is lost.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
         loop {
-            let frame = drive(&mut self.connection.driver, self.response.body_mut().frame()).await;
+            let frame = drive(&mut self.connection.driver, self.body.frame()).await;
             match frame {
                 None => return Ok(None),
                 Some(Ok(frame)) => {

@@ -40,9 +40,8 @@ impl Lines {
     /// The next line's value; nothing at the end of the answer. May be dropped while it waits: nothing is lost.
     pub(super) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
         loop {
-            if self.take_piece()? {
+            if let Some(line) = self.take_line()? {
                 self.due = None;
-                let line = self.line.split();
                 return self.parse(&line).map(Some);
             }
             match self.next_piece().await? {
@@ -58,8 +57,9 @@ impl Lines {
         }
     }
 
-    /// Moves the current piece into the line, up to a line feed; says whether there was one.
-    fn take_piece(&mut self) -> Result<bool, ClientError> {
+    /// A line that ends in the current piece. What does not end is kept beside it, and the piece is let go: a stream that
+    /// waits, as most do, holds nothing.
+    fn take_line(&mut self) -> Result<Option<Bytes>, ClientError> {
         let end = self.piece.iter().position(|byte| *byte == b'\n');
         let taken = end.unwrap_or(self.piece.len());
         if self.line.len() + taken > MAX_RECORD_BYTES {
@@ -68,9 +68,17 @@ impl Lines {
                 limit: MAX_RECORD_BYTES as u64,
             });
         }
-        self.line.extend_from_slice(&self.piece[..taken]);
-        self.piece.advance(taken + usize::from(end.is_some()));
-        Ok(end.is_some())
+        if end.is_none() {
+            self.line.extend_from_slice(&std::mem::take(&mut self.piece));
+            return Ok(None);
+        }
+        let rest = self.piece.split_to(taken);
+        self.piece.advance(1);
+        if self.line.is_empty() {
+            return Ok(Some(rest));
+        }
+        self.line.extend_from_slice(&rest);
+        Ok(Some(std::mem::take(&mut self.line).freeze()))
     }
 
     async fn next_piece(&mut self) -> Result<Option<Bytes>, ClientError> {

@@ -67,8 +67,10 @@ async fn a_new_sandbox_goes_on_with_the_files_of_a_destroyed_one() {
     }
     drop(backend.read_changes(&old).await.unwrap());
     backend.remove_files(&old).await.unwrap();
-    let gone = backend.create(&going_on(&place, &old)).await;
-    assert!(matches!(&gone, Err(Error::NotFound { .. })), "{gone:?}");
+    for without in [old, SandboxId::random()] {
+        let gone = backend.create(&going_on(&place, &without)).await;
+        assert!(matches!(&gone, Err(Error::NotFound { .. })), "{gone:?}");
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use crate::events::Events;
 use crate::ledger::{Entry, Outcome, Sent, Ticket};
 use crate::request::MessagesRequest;
 use crate::script::{Fault, Order, Turn};
+use crate::server::Arrival;
 use crate::tokens;
 use bytes::Bytes;
 use http::request::Parts;
@@ -18,7 +19,7 @@ use serde_json::json;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What the real API takes in one request.
 const MAX_REQUEST_BYTES: usize = 32 << 20;
@@ -26,6 +27,7 @@ const BODY_DEADLINE: Duration = Duration::from_mins(1);
 const SHOWN_TEXT_CHARACTERS: usize = 200;
 
 pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Reply, Closed> {
+    let at = Instant::now();
     let (parts, body) = request.into_parts();
     let mut ticket = state.ledger.open(new_entry(&parts));
     let body = match read(body).await {
@@ -60,6 +62,11 @@ pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>) -> Res
         }
     };
     ticket.note(|entry| describe(entry, &request));
+    if let Some(arrivals) = &state.options.arrivals {
+        let last_user_text = request.last_user_text();
+        // Whoever stopped listening has seen enough.
+        arrivals.send(Arrival { at, last_user_text }).ok();
+    }
     let known = &state.script.models;
     if !known.is_empty() && !known.contains(&request.model) {
         let message = format!("model: {}", request.model);

@@ -15,12 +15,9 @@ async fn events_are_numbered_from_one_without_gaps_and_read_back_as_they_were() 
     let log = whole_log(&store, &session.id).await;
     assert_eq!(log.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!(log.iter().map(said).collect::<Vec<_>>(), ["a", "b", "c"]);
-    for (stored, read) in first.iter().chain(&second).zip(&log) {
-        assert_eq!(
-            (stored.seq, &stored.event.id, &stored.event.body),
-            (read.seq, &read.event.id, &read.event.body)
-        );
-    }
+    // The moment too, which is finer than what the database keeps.
+    let answered: Vec<_> = first.into_iter().chain(second).collect();
+    assert_eq!(answered, log);
     assert_eq!(store.session(&session.id).await.unwrap().last_seq, 3);
 }
 

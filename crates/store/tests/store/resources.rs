@@ -146,6 +146,12 @@ async fn the_next_instance_finds_what_the_last_one_left_and_nothing_of_its_own()
     assert_eq!(store.cut_calls_of_dead_instances().await.unwrap(), 0);
     let sums = store.model_call_sums(&made.id).await.unwrap();
     assert_eq!((sums.calls, sums.open), (1, 0));
+    let calls = store.model_calls(&made.id).await.unwrap();
+    let told: Vec<_> = calls
+        .iter()
+        .map(|call| (call.outcome.as_str(), call.request_bytes))
+        .collect();
+    assert_eq!(told, [("cut", call(&made.id).request_bytes)]);
     store.claim_session(&made.id).await.unwrap();
     assert!(store.sessions_left_running().await.unwrap().is_empty());
 }

@@ -228,6 +228,50 @@ fn each_frame_becomes_the_events_of_the_api() {
             ],
         ),
         (
+            "calls of a reply that broke off are not made",
+            vec![
+                start(),
+                tool_use("t1"),
+                tool_use("t2"),
+                system(
+                    "api_retry",
+                    json!({"attempt":1,"max_retries":9,"retry_delay_ms":1,
+            "error_status":null,"error":"x"}),
+                ),
+                tool_result("t1", json!("x")),
+            ],
+            vec![
+                "span.model_request_start",
+                "agent.tool_use",
+                "agent.tool_use",
+                "agent.tool_result",
+                "agent.tool_result",
+                "span.model_request_end",
+                "session.error",
+            ],
+        ),
+        (
+            "nor are those of one that is given up, and another call has its own result",
+            vec![
+                start(),
+                tool_use("t1"),
+                event_frame(json!({"type":"message_stop"})),
+                start(),
+                tool_use("t2"),
+                json!({"type":"result","subtype":"success","is_error":true}),
+            ],
+            vec![
+                "span.model_request_start",
+                "agent.tool_use",
+                "span.model_request_end",
+                "span.model_request_start",
+                "agent.tool_use",
+                "agent.tool_result",
+                "span.model_request_end",
+                "ended",
+            ],
+        ),
+        (
             "a stream that starts again",
             vec![start(), start()],
             vec![

@@ -1,8 +1,10 @@
+//! The reference and the types say the same, and what is wrong in a file is named with its place.
+
 #![allow(clippy::unwrap_used)]
 
-use super::document::Document;
-use super::keys::{KNOWN, values_of};
 use super::*;
+use crate::document::Document;
+use crate::keys::{KNOWN, values_of};
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -5,23 +5,12 @@
 //! default <-- file <-- environment <-- flags        each says again only what it wants otherwise
 //! ```
 
-mod document;
-pub(crate) mod key_file;
-mod keys;
-mod layers;
-mod values;
-
-pub(crate) use keys::in_order;
-pub(crate) use layers::{Layers, Source};
-pub use values::JailerStart;
-pub(crate) use values::{BaseUrl, address, shown};
-
 use crate::tuning::{EgressTuning, ModelTuning};
+use crate::values::{Addresses, BaseUrl, Bytes, Cpus, FilePath, Filter, Flag, JailerStart, Time, Whole};
 use serde::{Deserialize, Serialize};
-use values::{Addresses, Bytes, Cpus, FilePath, Filter, Flag, Time, Whole};
 
 /// Every key with its default, commented out.
-pub(crate) const REFERENCE: &str = include_str!("config/default.toml");
+pub const REFERENCE: &str = include_str!("config/default.toml");
 
 const HOUR: u64 = 3600;
 const K: u64 = 1 << 10;
@@ -30,80 +19,80 @@ const T: u64 = 1 << 40;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Config {
-    pub(crate) listen: Addresses,
-    pub(crate) data: Option<FilePath>,
-    pub(crate) pool: Whole<0, 64>,
-    pub(crate) jailer: JailerStart,
-    pub(crate) log: Filter,
-    pub(crate) open_metrics: Flag,
-    pub(crate) admin_key_file: Option<FilePath>,
-    pub(crate) upstream: Upstream,
-    pub(crate) rates: Rates,
-    pub(crate) limits: Limits,
-    pub(crate) ending: Ending,
-    pub(crate) sandbox: Sandbox,
-    pub(crate) egress: Egress,
+pub struct Config {
+    pub listen: Addresses,
+    pub data: Option<FilePath>,
+    pub pool: Whole<0, 64>,
+    pub jailer: JailerStart,
+    pub log: Filter,
+    pub open_metrics: Flag,
+    pub admin_key_file: Option<FilePath>,
+    pub upstream: Upstream,
+    pub rates: Rates,
+    pub limits: Limits,
+    pub ending: Ending,
+    pub sandbox: Sandbox,
+    pub egress: Egress,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Upstream {
-    pub(crate) base_url: Option<BaseUrl>,
-    pub(crate) api_key_file: Option<FilePath>,
-    pub(crate) concurrent_calls: Whole<1, 1024>,
-    pub(crate) attempts: Whole<1, 10>,
-    pub(crate) head_deadline: Time<1, HOUR>,
-    pub(crate) idle_deadline: Time<1, HOUR>,
+pub struct Upstream {
+    pub base_url: Option<BaseUrl>,
+    pub api_key_file: Option<FilePath>,
+    pub concurrent_calls: Whole<1, 1024>,
+    pub attempts: Whole<1, 10>,
+    pub head_deadline: Time<1, HOUR>,
+    pub idle_deadline: Time<1, HOUR>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Rates {
-    pub(crate) create: Whole<1, 1_000_000>,
-    pub(crate) environments: Whole<1, 1_000_000>,
-    pub(crate) other: Whole<1, 1_000_000>,
+pub struct Rates {
+    pub create: Whole<1, 1_000_000>,
+    pub environments: Whole<1, 1_000_000>,
+    pub other: Whole<1, 1_000_000>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Limits {
-    pub(crate) connections: Whole<1, 1_000_000>,
-    pub(crate) head_deadline: Time<1, HOUR>,
-    pub(crate) head_bytes: Bytes<{ 8 * K }, M>,
-    pub(crate) headers: Whole<16, 1024>,
-    pub(crate) body_pause: Time<1, HOUR>,
-    pub(crate) body_deadline: Time<1, { 24 * HOUR }>,
-    pub(crate) buffered_bytes: Bytes<{ 32 * M }, T>,
-    pub(crate) ping: Time<1, HOUR>,
-    pub(crate) silence: Time<2, HOUR>,
+pub struct Limits {
+    pub connections: Whole<1, 1_000_000>,
+    pub head_deadline: Time<1, HOUR>,
+    pub head_bytes: Bytes<{ 8 * K }, M>,
+    pub headers: Whole<16, 1024>,
+    pub body_pause: Time<1, HOUR>,
+    pub body_deadline: Time<1, { 24 * HOUR }>,
+    pub buffered_bytes: Bytes<{ 32 * M }, T>,
+    pub ping: Time<1, HOUR>,
+    pub silence: Time<2, HOUR>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Ending {
-    pub(crate) requests: Time<0, HOUR>,
-    pub(crate) streams: Time<0, { 24 * HOUR }>,
+pub struct Ending {
+    pub requests: Time<0, HOUR>,
+    pub streams: Time<0, { 24 * HOUR }>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Sandbox {
-    pub(crate) cpus: Cpus,
-    pub(crate) memory: Bytes<{ 32 * M }, { 16 * T }>,
-    pub(crate) disk: Bytes<{ 64 * M }, { 16 * T }>,
-    pub(crate) pids: Whole<16, 4_194_304>,
+pub struct Sandbox {
+    pub cpus: Cpus,
+    pub memory: Bytes<{ 32 * M }, { 16 * T }>,
+    pub disk: Bytes<{ 64 * M }, { 16 * T }>,
+    pub pids: Whole<16, 4_194_304>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Egress {
-    pub(crate) connections: Whole<1, 65_536>,
-    pub(crate) connections_total: Whole<1, 1_000_000>,
-    pub(crate) connections_per_second: Whole<1, 100_000>,
-    pub(crate) dns_queries_per_second: Whole<1, 100_000>,
-    pub(crate) connect_deadline: Time<1, { HOUR / 6 }>,
-    pub(crate) idle_deadline: Time<1, { 24 * HOUR }>,
+pub struct Egress {
+    pub connections: Whole<1, 65_536>,
+    pub connections_total: Whole<1, 1_000_000>,
+    pub connections_per_second: Whole<1, 100_000>,
+    pub dns_queries_per_second: Whole<1, 100_000>,
+    pub connect_deadline: Time<1, { HOUR / 6 }>,
+    pub idle_deadline: Time<1, { 24 * HOUR }>,
 }
 
 impl Default for Config {
@@ -204,7 +193,7 @@ impl Default for Egress {
 }
 
 impl Config {
-    pub(crate) fn server(&self) -> server::Config {
+    pub fn server(&self) -> server::Config {
         let (limits, rates) = (&self.limits, &self.rates);
         server::Config {
             limits: server::Limits {
@@ -228,7 +217,7 @@ impl Config {
         }
     }
 
-    pub(crate) fn sandbox_limits(&self) -> domain::Limits {
+    pub fn sandbox_limits(&self) -> domain::Limits {
         domain::Limits {
             cpu_millis: self.sandbox.cpus.0,
             memory_bytes: self.sandbox.memory.0,
@@ -237,7 +226,7 @@ impl Config {
         }
     }
 
-    pub(crate) fn models(&self) -> ModelTuning {
+    pub fn models(&self) -> ModelTuning {
         ModelTuning {
             concurrent_calls: self.upstream.concurrent_calls.0 as u32,
             attempts: self.upstream.attempts.0 as u32,
@@ -246,7 +235,7 @@ impl Config {
         }
     }
 
-    pub(crate) fn egress(&self) -> EgressTuning {
+    pub fn egress(&self) -> EgressTuning {
         EgressTuning {
             connections: self.egress.connections.0 as u32,
             connections_total: self.egress.connections_total.0 as u32,
@@ -258,7 +247,7 @@ impl Config {
     }
 
     /// With an example where a key has no default, so that every key is there.
-    fn complete() -> Self {
+    pub(crate) fn complete() -> Self {
         let path = |text: &str| Some(FilePath(text.into()));
         Self {
             data: path("/var/lib/hostler"),

@@ -1,7 +1,7 @@
 //! Which keys there are, and which one was meant.
 
-use super::document::Entry;
-use super::{Config, REFERENCE};
+use crate::config::{Config, REFERENCE};
+use crate::document::Entry;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use toml::Value;
@@ -10,10 +10,10 @@ use toml::Value;
 const ALIKE: f64 = 0.8;
 
 /// By the types: every key with its default, or an example where it has none.
-pub(crate) static KNOWN: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| values_of(&Config::complete()));
+pub static KNOWN: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| values_of(&Config::complete()));
 
 /// Every key that has a value, like `limits.ping`.
-pub(crate) fn values_of(config: &Config) -> BTreeMap<String, Value> {
+pub fn values_of(config: &Config) -> BTreeMap<String, Value> {
     let mut found = BTreeMap::new();
     // Every type here can be written.
     if let Ok(Value::Table(table)) = Value::try_from(config) {
@@ -34,7 +34,7 @@ pub(crate) fn values_of(config: &Config) -> BTreeMap<String, Value> {
 }
 
 /// Every key, in the order of the reference.
-pub(crate) fn in_order() -> impl Iterator<Item = (Option<&'static str>, &'static str)> {
+pub fn in_order() -> impl Iterator<Item = (Option<&'static str>, &'static str)> {
     let mut table = None;
     REFERENCE.lines().filter_map(move |line| {
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
@@ -47,7 +47,7 @@ pub(crate) fn in_order() -> impl Iterator<Item = (Option<&'static str>, &'static
 }
 
 /// What is wrong with a key of a file, whatever its value.
-pub(super) fn problem(entry: &Entry) -> Option<String> {
+pub fn problem(entry: &Entry) -> Option<String> {
     let Entry { key, is_table, .. } = entry;
     let is_table_here = || {
         KNOWN

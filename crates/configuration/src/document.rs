@@ -1,6 +1,6 @@
 //! A configuration file as text: what is wrong with it is said by line and key.
 
-use super::{Config, keys};
+use crate::{Config, keys};
 use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 const MOST_BYTES: u64 = 1 << 20;
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ConfigError {
+pub enum ConfigError {
     #[error("the configuration file {path} cannot be read", path = path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("the configuration file {path} is no text of at most {MOST_BYTES} bytes", path = path.display())]
@@ -23,22 +23,22 @@ pub(crate) enum ConfigError {
 }
 
 impl ConfigError {
-    pub(crate) fn is_absence(&self) -> bool {
+    pub fn is_absence(&self) -> bool {
         matches!(self, Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
     }
 }
 
 /// A file that was read, and what it says.
 #[derive(Debug, Clone)]
-pub(crate) struct Document {
-    pub(crate) path: PathBuf,
-    pub(crate) config: Config,
+pub struct Document {
+    pub path: PathBuf,
+    pub config: Config,
     /// The keys that are there, like `limits.ping`, each with its line.
-    pub(crate) keys: Vec<(String, usize)>,
+    pub keys: Vec<(String, usize)>,
 }
 
 impl Document {
-    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let unread = |source| ConfigError::Read {
             path: path.to_owned(),
             source,
@@ -56,7 +56,7 @@ impl Document {
         Self::parse(path, &text)
     }
 
-    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let wrong = |span: Option<Range<usize>>, problem: String| ConfigError::Wrong {
             path: path.to_owned(),
             line: line_of(text, span.map_or(0, |span| span.start)),
@@ -86,7 +86,7 @@ impl Document {
     }
 
     /// What is wrong with the value of a key where that is known only later.
-    pub(crate) fn wrong(&self, key: &str, problem: &str) -> ConfigError {
+    pub fn wrong(&self, key: &str, problem: &str) -> ConfigError {
         let line = self.keys.iter().find(|(found, _)| found == key);
         ConfigError::Wrong {
             path: self.path.clone(),
@@ -98,9 +98,9 @@ impl Document {
 
 /// A key of the file, with everything above it.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) is_table: bool,
+pub struct Entry {
+    pub key: String,
+    pub is_table: bool,
     /// Of the key.
     span: Range<usize>,
     value: Range<usize>,
@@ -138,5 +138,5 @@ fn list(table: &DeTable<'_>, above: &str, found: &mut Vec<Entry>) {
 
 fn line_of(text: &str, position: usize) -> usize {
     let before = text.as_bytes().get(..position).unwrap_or(text.as_bytes());
-    before.iter().filter(|byte| **byte == b'\n').count() + 1
+    before.split(|byte| *byte == b'\n').count()
 }

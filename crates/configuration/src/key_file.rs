@@ -9,7 +9,7 @@ const MOST_BYTES: u64 = 4096;
 const OTHERS: u32 = 0o007;
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum KeyFileError {
+pub enum KeyFileError {
     #[error("names {path}, which cannot be read ({reason}): the server's user must be able to")]
     Unreadable { path: String, reason: String },
     #[error("names {path}, which is no file")]
@@ -21,7 +21,7 @@ pub(crate) enum KeyFileError {
 }
 
 /// Without the end of its line. What it holds is in no error.
-pub(crate) fn read(path: &Path) -> Result<String, KeyFileError> {
+pub fn read(path: &Path) -> Result<String, KeyFileError> {
     let shown = || path.display().to_string();
     let unreadable = |error: std::io::Error| KeyFileError::Unreadable {
         path: shown(),

@@ -1,6 +1,6 @@
 //! What an operator may set of the parts that the binary puts together, and what it is where nobody does.
 
-use crate::config::JailerStart;
+use crate::values::JailerStart;
 use domain::Limits;
 use std::time::Duration;
 

@@ -13,38 +13,38 @@ const MOST_ADDRESSES: usize = 16;
 
 /// A whole number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Whole<const LEAST: u64, const MOST: u64>(pub(crate) u64);
+pub struct Whole<const LEAST: u64, const MOST: u64>(pub u64);
 
 /// A time, like `30s`, with its bounds in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Time<const LEAST: u64, const MOST: u64>(pub(crate) Duration);
+pub struct Time<const LEAST: u64, const MOST: u64>(pub Duration);
 
 /// A number of bytes, like `64K`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Bytes<const LEAST: u64, const MOST: u64>(pub(crate) u64);
+pub struct Bytes<const LEAST: u64, const MOST: u64>(pub u64);
 
 /// A number of CPUs, in thousandths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cpus(pub(crate) u32);
+pub struct Cpus(pub u32);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Flag(pub(crate) bool);
+pub struct Flag(pub bool);
 
 /// Absolute: nobody knows where a server was started.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FilePath(pub(crate) PathBuf);
+pub struct FilePath(pub PathBuf);
 
 /// Written as one text or as a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Addresses(pub(crate) Vec<SocketAddr>);
+pub struct Addresses(pub Vec<SocketAddr>);
 
 /// The URL of a model's server, without a slash at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct BaseUrl(pub(crate) String);
+pub struct BaseUrl(pub String);
 
 /// What is logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Filter(pub(crate) String);
+pub struct Filter(pub String);
 
 /// Who starts the jailer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -57,7 +57,7 @@ pub enum JailerStart {
 }
 
 /// A value that says what it may be.
-pub(super) trait Allowed: Sized {
+pub trait Allowed: Sized {
     fn allowed() -> String;
     /// Nothing if it is not allowed.
     fn read(value: &Value) -> Option<Self>;
@@ -73,7 +73,7 @@ fn deserialize<'de, T: Allowed, D: Deserializer<'de>>(deserializer: D) -> Result
 }
 
 /// A value as it is written in a file, for people.
-pub(crate) fn shown(value: &Value) -> String {
+pub fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => format!("{text:?}"),
         Value::Integer(number) => number.to_string(),
@@ -221,7 +221,7 @@ impl Allowed for FilePath {
 
 impl Addresses {
     /// Separated by commas.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         Self::of(text.split(','))
     }
 
@@ -233,7 +233,7 @@ impl Addresses {
 }
 
 /// Names are not looked up, but for the one that everybody knows.
-pub(crate) fn address(text: &str) -> Option<SocketAddr> {
+pub fn address(text: &str) -> Option<SocketAddr> {
     if let Some(port) = text.strip_prefix("localhost:") {
         return Some((Ipv4Addr::LOCALHOST, port.parse().ok()?).into());
     }
@@ -269,7 +269,7 @@ impl Allowed for Addresses {
 }
 
 impl BaseUrl {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let url = text.trim_end_matches('/');
         let host = url
             .strip_prefix("https://")
@@ -295,7 +295,7 @@ impl Allowed for BaseUrl {
 }
 
 impl Filter {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let sound = !text.trim().is_empty() && EnvFilter::try_new(text).is_ok();
         sound.then(|| Self(text.to_owned()))
     }

@@ -1,12 +1,12 @@
 //! What is in force: defaults, the file, the environment and the flags, one above the other, and where each value is from.
 
-use super::document::{ConfigError, Document};
-use super::values::{Addresses, Allowed, BaseUrl, FilePath, Filter, Flag, Whole};
-use super::{Config, keys};
 use crate::arguments::ServeArguments;
 use crate::check::place_for_data;
 use crate::environment::Environment;
 use crate::failure::Failure;
+use configuration::document::{ConfigError, Document};
+use configuration::values::{Addresses, Allowed, BaseUrl, FilePath, Filter, Flag, Whole};
+use configuration::{Config, values_of};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
@@ -146,7 +146,7 @@ impl Layers {
 
     /// Every key that has a value.
     pub(crate) fn values(&self) -> BTreeMap<String, Value> {
-        keys::values_of(&self.config)
+        values_of(&self.config)
     }
 
     /// That the value of a key cannot be used, where it is from the file.
