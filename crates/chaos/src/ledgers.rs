@@ -81,12 +81,11 @@ pub(crate) fn compare(seen: &[Seen], ours: &[Ours]) -> Compared {
                 && call.bytes == request.bytes
                 && call.at_ms <= request.at_ms
         };
-        match nameless.iter().rposition(is_it) {
-            Some(at) => drop(nameless.swap_remove(at)),
-            None => {
-                let what = format!("{} was asked for and is not among our calls", request.request_id);
-                compared.tell(session.unwrap_or(&request.conversation), what);
-            }
+        if let Some(at) = nameless.iter().rposition(is_it) {
+            nameless.swap_remove(at);
+        } else {
+            let what = format!("{} was asked for and is not among our calls", request.request_id);
+            compared.tell(session.unwrap_or(&request.conversation), what);
         }
     }
     for call in ours

@@ -20,19 +20,18 @@ pub(crate) async fn read(
     let mut shown: Vec<Value> = Vec::new();
     let mut last: Option<String> = None;
     loop {
-        let stream = match &mut following {
-            Some(stream) => stream,
-            None => {
-                let opened = tokio::select! {
-                    () = stop.cancelled() => return shown,
-                    opened = Following::open(&api, &session, last.as_deref()) => opened,
-                };
-                if let Ok(opened) = opened {
-                    following.insert(opened)
-                } else {
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
+        let stream = if let Some(stream) = &mut following {
+            stream
+        } else {
+            let opened = tokio::select! {
+                () = stop.cancelled() => return shown,
+                opened = Following::open(&api, &session, last.as_deref()) => opened,
+            };
+            if let Ok(opened) = opened {
+                following.insert(opened)
+            } else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
             }
         };
         let record = tokio::select! {

@@ -110,7 +110,7 @@ impl Run<'_> {
         }
         server.end().await?;
         broken.extend(self.left_behind().await);
-        broken.extend(self.panics(&setup.log));
+        broken.extend(panics(&setup.log));
         let compared = self.ledgers(&model, &sessions).await?;
         broken.extend(compared.broken.iter().cloned());
         model.stop().await;
@@ -178,19 +178,6 @@ impl Run<'_> {
         }
         kill_all(|| victims.all()).await;
         vec![of_server(format!("processes were left behind: {left:?}"))]
-    }
-
-    fn panics(&self, log: &Path) -> Vec<Broken> {
-        let log = std::fs::read_to_string(log).unwrap_or_default();
-        let panics = log.lines().filter(|line| line.contains("panicked"));
-        panics
-            .map(|line| {
-                of_server(format!(
-                    "the server panicked: {}",
-                    line.chars().take(500).collect::<String>()
-                ))
-            })
-            .collect()
     }
 
     async fn ledgers(
@@ -264,4 +251,17 @@ fn of_server(what: String) -> Broken {
         event: None,
         what,
     }
+}
+
+fn panics(log: &Path) -> Vec<Broken> {
+    let log = std::fs::read_to_string(log).unwrap_or_default();
+    let panics = log.lines().filter(|line| line.contains("panicked"));
+    panics
+        .map(|line| {
+            of_server(format!(
+                "the server panicked: {}",
+                line.chars().take(500).collect::<String>()
+            ))
+        })
+        .collect()
 }

@@ -35,7 +35,9 @@ impl Standing {
             idle: true,
             ..Self::default()
         };
-        log.iter().for_each(|event| standing.saw(event));
+        for event in log {
+            standing.saw(event);
+        }
         standing
     }
 }

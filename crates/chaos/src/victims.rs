@@ -144,8 +144,8 @@ mod tests {
         theirs.kill().unwrap();
         theirs.wait().unwrap();
         // The shell's first argument is no role of ours.
-        assert_eq!(Victims::of(ours.path()).jailers(), []);
-        assert_eq!(Victims::of(ours.path()).guests(), []);
-        assert_eq!(Victims::of(ours.path()).runtimes(), []);
+        assert_eq!(Victims::of(ours.path()).jailers(), Vec::<i32>::new());
+        assert_eq!(Victims::of(ours.path()).guests(), Vec::<i32>::new());
+        assert_eq!(Victims::of(ours.path()).runtimes(), Vec::<i32>::new());
     }
 }

@@ -25,7 +25,7 @@ pub enum Command {
     Serve(ServeArguments),
     /// See what sessions do and did, talk with them, apply or remove what they left
     ///
-    /// They are the sessions of the server that HOSTLER_URL names, or that runs on the data directory. Where none runs, the
+    /// They are the sessions of the server that `HOSTLER_URL` names, or that runs on the data directory. Where none runs, the
     /// data directory itself has them: those of `hostler run`, and to look at, those of a server that is not running.
     #[command(subcommand)]
     Sessions(SessionsCommand),

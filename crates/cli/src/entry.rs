@@ -1,5 +1,6 @@
 //! An entry of a session's log, from a server or from the store: as JSON, and as far as this program understands it.
 
+use crate::render::text::json_line;
 use domain::EventId;
 use serde::Deserialize;
 use store::LoggedEvent;
@@ -27,7 +28,7 @@ impl Entry {
     pub(crate) fn of_json(json: &str) -> Result<Self, serde_json::Error> {
         let head: Head = serde_json::from_str(json)?;
         Ok(Self {
-            json: json.replace(['\n', '\r'], " "),
+            json: json_line(json),
             id: head.id,
             kind: head.kind,
             event: serde_json::from_str(json).ok(),
@@ -38,7 +39,7 @@ impl Entry {
         let event = logged.event;
         Self {
             // Events always have a form in JSON: they are kept as such.
-            json: serde_json::to_string(&event).unwrap_or_default(),
+            json: json_line(&serde_json::to_string(&event).unwrap_or_default()),
             id: Some(event.id.clone()),
             kind: event.body.kind().to_owned(),
             event: Some(event),

@@ -220,7 +220,7 @@ fn said(error: ClientError) -> Failure {
     let failure = Failure::failed("server", error);
     let mut message = safe(&failure.message);
     if let Some(id) = id {
-        message.push_str(&format!(" (request {})", one_line(&id, REQUEST_COLUMNS)));
+        message = format!("{message} (request {})", one_line(&id, REQUEST_COLUMNS));
     }
     Failure { message, ..failure }
 }

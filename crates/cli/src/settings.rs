@@ -108,13 +108,10 @@ fn upstream(
     environment.base_url = base_url.map(|url| url.0.clone().into());
     let nobody = environment.api_key.is_none() && arguments.simulate.is_none();
     let chosen = choose_upstream(arguments.simulate.as_deref(), None, &environment);
-    chosen.map_err(|failure| match nobody && environment.server_url.is_none() {
-        true => failure.hint(format!(
-            "set it to your key, or name a file that has it in the configuration (`{MODEL_KEY}`), or let the simulated \
-             model play a script with --simulate FILE"
-        )),
-        false => failure,
-    })
+    chosen.map_err(|failure| if nobody && environment.server_url.is_none() { failure.hint(format!(
+        "set it to your key, or name a file that has it in the configuration (`{MODEL_KEY}`), or let the simulated \
+         model play a script with --simulate FILE"
+    )) } else { failure })
 }
 
 /// What the file that the configuration names has.

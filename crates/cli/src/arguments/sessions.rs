@@ -79,6 +79,7 @@ pub struct ShowArguments {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct SendArguments {
     /// As `hostler sessions list` has it
     pub session: SessionId,
@@ -120,7 +121,7 @@ pub struct LogsArguments {
     /// Go on with what comes, until Ctrl-C or the end of the session
     #[arg(long, short)]
     pub follow: bool,
-    /// Only these types, like agent.message,agent.tool_use
+    /// Only these types, like `agent.message,agent.tool_use`
     #[arg(long, value_name = "TYPE,…", value_delimiter = ',', value_parser = event_type)]
     pub types: Vec<String>,
     /// Begin after this event

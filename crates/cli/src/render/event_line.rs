@@ -87,6 +87,14 @@ fn says(event: &Event, style: Style, columns: usize) -> String {
             (Confirmation::Deny, None) => format!("{id}  deny"),
             (Confirmation::Deny, Some(why)) => line(&format!("{id}  deny: {why}")),
         },
+        body => says_of_session(body, columns),
+    }
+}
+
+/// What is not said by anybody.
+fn says_of_session(body: &Body, columns: usize) -> String {
+    let line = |text: &str| one_line(text, columns);
+    match body {
         Body::SessionStatusIdle { stop_reason, .. } => match stop_reason {
             StopReason::RequiresAction { event_ids } => {
                 let ids: Vec<&str> = event_ids.iter().map(domain::EventId::as_str).collect();
@@ -124,7 +132,7 @@ fn says(event: &Event, style: Style, columns: usize) -> String {
             ("metadata", metadata),
             ("title", title),
         ]),
-        Body::Unknown(_) => line(&serde_json::to_string(&event.body).unwrap_or_default()),
+        Body::Unknown(_) => line(&serde_json::to_string(body).unwrap_or_default()),
         _ => String::new(),
     }
 }

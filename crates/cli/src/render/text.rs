@@ -16,6 +16,22 @@ pub(crate) fn safe(text: &str) -> String {
     lines.join("\n")
 }
 
+/// JSON in one line, with what a terminal would act on escaped as JSON has it: it stays the same value.
+pub(crate) fn json_line(json: &str) -> String {
+    let mut line = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            '\n' | '\r' => line.push(' '),
+            '\u{7f}'..='\u{9f}' => {
+                let escaped = format!("\\u{:04x}", u32::from(character));
+                line.push_str(&escaped);
+            }
+            other => line.push(other),
+        }
+    }
+    line
+}
+
 /// The first line, escaped, in at most so many columns.
 pub(crate) fn one_line(text: &str, width: usize) -> String {
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
@@ -61,6 +77,15 @@ mod tests {
         );
         assert_eq!(safe("a\rb"), "a\\u{d}b");
         assert_eq!(one_line("\n\x1b]0;title\x07", 80), "\\u{1b}]0;title\\u{7}");
+    }
+
+    #[test]
+    fn json_says_the_same_in_one_harmless_line() {
+        let json = "{\"a\":\n \"\u{9b}2J\u{7f}\u{e4}\"}";
+        let line = json_line(json);
+        assert_eq!(line, "{\"a\":  \"\\u009b2J\\u007f\u{e4}\"}");
+        let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+        assert_eq!(value(&line), value(json));
     }
 
     #[test]

@@ -41,7 +41,7 @@ async fn a_check_says_what_is_in_force_and_from_where() {
             checked.out.lines().any(|found| found.trim_end() == line),
             "{line}: {}",
             checked.out
-        )
+        );
     };
     has(&format!("# {file}"));
     has("listen = \"127.0.0.1:8700\"");

@@ -200,6 +200,10 @@ async fn sessions_are_listed_with_their_filters_over_pages() {
 }
 
 #[tokio::test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one session, from its first word to its end"
+)]
 async fn a_message_that_cannot_be_acted_on_is_told_and_everything_of_it_is_there() {
     let host = Host::new(Broken::default());
     let serving = Serving::on(&host).await;

@@ -31,22 +31,24 @@ fn told(outcome: &Outcome, arguments: &Arguments, seed: u64) -> ExitCode {
     if outcome.broken.is_empty() {
         return told;
     }
-    let mut text = String::new();
-    for broken in outcome.broken.iter().take(SHOWN) {
-        let broken: String = broken.to_string().chars().take(SHOWN_CHARACTERS).collect();
-        text += &format!("broken: {broken}\n");
-    }
+    let mut lines: Vec<String> = outcome.broken.iter().take(SHOWN).map(shown).collect();
     if outcome.broken.len() > SHOWN {
-        text += &format!("and {} more\n", outcome.broken.len() - SHOWN);
+        lines.push(format!("and {} more", outcome.broken.len() - SHOWN));
     }
     if let Some(kept) = &outcome.kept {
-        text += &format!(
-            "the data directory and the server's log are in {}\n",
+        lines.push(format!(
+            "the data directory and the server's log are in {}",
             kept.display()
-        );
+        ));
     }
-    text += &format!("the seed was {seed}\n");
+    lines.push(format!("the seed was {seed}\n"));
+    let text = lines.join("\n");
     // Where nobody reads, the exit code still tells.
     std::io::stderr().write_all(text.as_bytes()).ok();
     ExitCode::FAILURE
+}
+
+fn shown(broken: &impl ToString) -> String {
+    let broken: String = broken.to_string().chars().take(SHOWN_CHARACTERS).collect();
+    format!("broken: {broken}")
 }

@@ -28,7 +28,7 @@ pub(super) async fn diff(
     terminal: &mut Terminal,
     signals: &mut Signals,
 ) -> Result<(), Failure> {
-    let running = open(&[id.clone()], data, host, terminal, signals).await?;
+    let running = open(std::slice::from_ref(id), data, host, terminal, signals).await?;
     let outcome = write_diff(&running, id, terminal).await;
     end(running, How::End, signals).await;
     outcome
@@ -41,7 +41,7 @@ pub(super) async fn apply(
     terminal: &mut Terminal,
     signals: &mut Signals,
 ) -> Result<(), Failure> {
-    let running = open(&[id.clone()], data, host, terminal, signals).await?;
+    let running = open(std::slice::from_ref(id), data, host, terminal, signals).await?;
     let outcome = apply_changes(&running, id, allow, terminal, signals).await;
     end(running, How::End, signals).await;
     outcome

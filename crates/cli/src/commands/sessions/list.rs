@@ -3,7 +3,7 @@
 use super::place::{Place, unread};
 use crate::arguments::ListArguments;
 use crate::failure::Failure;
-use crate::render::text::one_line;
+use crate::render::text::{json_line, one_line};
 use crate::session::{Session, row_as_json};
 use crate::terminal::Terminal;
 use client::SessionQuery;
@@ -59,7 +59,7 @@ pub(super) async fn list(
                 let page = page.map_err(|error| server.explain(error))?;
                 for raw in &page.data {
                     let session = Session::read(raw).map_err(|error| unread(server, &error))?;
-                    rows.print(&session, &raw.get().replace(['\n', '\r'], " "));
+                    rows.print(&session, raw.get());
                 }
                 if page.next_page.is_none() || page.next_page == cursor || page.data.is_empty() {
                     break;
@@ -108,7 +108,7 @@ impl Rows<'_> {
             text = self.terminal.out_style().bold(&head) + "\n";
         }
         if self.json {
-            text.push_str(json);
+            text.push_str(&json_line(json));
         } else {
             text.push_str(&self.row(session));
         }

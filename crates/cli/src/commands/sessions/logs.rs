@@ -142,13 +142,12 @@ impl<'a> Printer<'a> {
                 tail = self.last.is_none().then_some(opened);
             }
         }
-        let mut tail = match tail {
-            Some(tail) => tail,
-            None => {
-                let mut tail = Tail::new(server, session, self.last.clone(), ENDLESS);
-                tail.open().await?;
-                tail
-            }
+        let mut tail = if let Some(tail) = tail {
+            tail
+        } else {
+            let mut tail = Tail::new(server, session, self.last.clone(), ENDLESS);
+            tail.open().await?;
+            tail
         };
         while let Some(told) = tail.next().await? {
             match told {

@@ -86,14 +86,11 @@ pub(super) fn server(arguments: &PlaceArguments, environment: &Environment) -> R
 
 /// The flags that lead another command to the same place.
 pub(super) fn flags(arguments: &PlaceArguments) -> String {
-    let mut flags = String::new();
-    if let Some(workspace) = &arguments.workspace {
-        flags.push_str(&format!(" --workspace {workspace}"));
-    }
-    if let Some(data) = &arguments.data.data {
-        flags.push_str(&format!(" --data {}", quoted(&data.to_string_lossy())));
-    }
-    flags
+    let workspace = arguments.workspace.as_ref();
+    let workspace = workspace.map(|workspace| format!(" --workspace {workspace}"));
+    let data = arguments.data.data.as_ref();
+    let data = data.map(|data| format!(" --data {}", quoted(&data.to_string_lossy())));
+    workspace.unwrap_or_default() + &data.unwrap_or_default()
 }
 
 /// As one word of a shell.

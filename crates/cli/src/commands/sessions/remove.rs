@@ -73,12 +73,11 @@ async fn one(server: &Server, id: &SessionId, force: bool, terminal: &mut Termin
         return Err(server.explain(error).hint("--force interrupts it first"));
     }
     terminal.status("interrupting the agent");
-    match tokio::time::timeout(INTERRUPT, stop(server, id)).await {
-        Ok(outcome) => outcome?,
-        Err(_) => {
-            let message = format!("session {id} did not stop within {} s", INTERRUPT.as_secs());
-            return Err(Failure::said("session_running", message).hint("try again"));
-        }
+    if let Ok(outcome) = tokio::time::timeout(INTERRUPT, stop(server, id)).await {
+        outcome?;
+    } else {
+        let message = format!("session {id} did not stop within {} s", INTERRUPT.as_secs());
+        return Err(Failure::said("session_running", message).hint("try again"));
     }
     terminal.quiet();
     let deleted = server.client.delete_session(id).await;

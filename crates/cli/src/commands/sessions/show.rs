@@ -40,11 +40,10 @@ pub(super) async fn show(
         }
         Place::Nothing { .. } => return Err(place.nothing(id)),
     };
-    let mut text = String::new();
-    for (name, value) in facts {
-        text.push_str(&format!("{name:<11} {value}\n"));
-    }
-    terminal.output((text + "\n").as_bytes());
+    let lines = facts
+        .into_iter()
+        .map(|(name, value)| format!("{name:<11} {value}\n"));
+    terminal.output((lines.collect::<String>() + "\n").as_bytes());
     let (style, width) = (terminal.out_style(), terminal.out_width().unwrap_or(COLUMNS));
     let mut activity = Activity::whole(style, width);
     let mut waits = Waiting::default();

@@ -4,6 +4,7 @@ use crate::render::waiting::{Asks, Call};
 use wire::{Body, Confirmation, ContentBlock};
 
 #[derive(Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(super) enum Said {
     Nothing,
     /// It answers a question with neither yes nor no.
