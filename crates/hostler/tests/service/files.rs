@@ -6,7 +6,7 @@ use sandbox::{Backend as _, Error, Spec, Workspace};
 use sandbox_linux::LinuxBackend;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{Seek as _, SeekFrom, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const WRITE: &str =
@@ -224,21 +224,50 @@ async fn a_damaged_disk_is_told_and_stays_where_it_was() {
     let place = Place::new();
     std::fs::write(place.workspace.path().join("old"), "old").unwrap();
     let (backend, _) = place.connect().await;
-    // The superblock, or what says where everything is.
-    for at in [1024, 4096] {
-        let old = cut_off(&place, &backend).await;
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .open(disk(&place, &old))
-            .unwrap();
-        file.seek(SeekFrom::Start(at)).unwrap();
-        file.write_all(&[0x55; 2048]).unwrap();
-        drop(file);
-        let failed = backend.create(&going_on(&place, &old)).await;
-        assert!(
-            matches!(&failed, Err(Error::Build { reason, .. }) if reason.contains("damaged")),
-            "{at}: {failed:?}"
+    let old = cut_off(&place, &backend).await;
+    // The superblock.
+    overwrite(&disk(&place, &old), 1024, &[0x55; 2048]);
+    let failed = backend.create(&going_on(&place, &old)).await;
+    assert!(
+        matches!(&failed, Err(Error::Build { reason, .. }) if reason.contains("damaged")),
+        "{failed:?}"
+    );
+    assert!(disk(&place, &old).exists());
+}
+
+#[tokio::test]
+async fn a_directory_that_was_never_written_is_lost_and_the_rest_is_not() {
+    if !is_root() {
+        skip(
+            "a_directory_that_was_never_written_is_lost_and_the_rest_is_not",
+            "an ordinary user has no disk of its own",
         );
-        assert!(disk(&place, &old).exists());
+        return;
     }
+    let place = Place::new();
+    let (backend, _) = place.connect().await;
+    let sandbox = place.create(&backend).await;
+    sandbox
+        .sh("echo kept > /workspace/file; mkdir /workspace/gone; touch /workspace/gone/file; sync")
+        .await;
+    backend.destroy(&sandbox.id).await.unwrap();
+    let image = disk(&place, &sandbox.id);
+    let asked = std::process::Command::new("debugfs")
+        .args(["-R", "blocks /workspace/upper/gone"])
+        .arg(&image)
+        .output()
+        .unwrap();
+    let block: u64 = String::from_utf8_lossy(&asked.stdout).trim().parse().unwrap();
+    overwrite(&image, block * 4096, &[0; 4096]);
+    // As the kernel marks a disk when it comes upon that.
+    overwrite(&image, 1024 + 0x3A, &[3, 0]);
+    let next = place.create_with(&backend, &going_on(&place, &sandbox.id)).await;
+    assert_eq!(next.sh("cat /workspace/file").await, "kept\n");
+    assert_eq!(next.sh("ls /workspace/gone 2>/dev/null").await, "");
+}
+
+fn overwrite(path: &Path, at: u64, bytes: &[u8]) {
+    let mut file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.seek(SeekFrom::Start(at)).unwrap();
+    file.write_all(bytes).unwrap();
 }

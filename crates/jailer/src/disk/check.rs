@@ -1,4 +1,7 @@
-//! Disks that were not let go of in order: checked, and mended where nothing is lost by it, before they are used.
+//! Disks that were not let go of in order: checked and mended before they are used.
+//!
+//! Where nothing but what was being written is lost by it, if that can be. A host that ran out of room has left directories
+//! whose blocks were never written; what was in those is gone, and the rest of the disk is not to go with it.
 
 use super::path_of;
 use crate::error::{During as _, StepError};
@@ -33,20 +36,24 @@ pub(super) fn repair(rooms: &Rooms, file: &OwnedFd) -> Result<(), StepError> {
 }
 
 fn check(file: &OwnedFd) -> Result<(), StepError> {
-    let output = Command::new("e2fsck")
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .stdin(Stdio::null())
-        .arg("-p")
-        .arg(path_of(file))
-        .output()
-        .during("run e2fsck", || "install e2fsprogs".to_owned())?;
-    if output.status.code().is_some_and(|code| code <= MENDED) {
-        return Ok(());
+    let mut said = String::new();
+    // What it may do by itself, then whatever it asks for.
+    for how in ["-p", "-fy"] {
+        let output = Command::new("e2fsck")
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .stdin(Stdio::null())
+            .arg(how)
+            .arg(path_of(file))
+            .output()
+            .during("run e2fsck", || "install e2fsprogs".to_owned())?;
+        if output.status.code().is_some_and(|code| code <= MENDED) {
+            return Ok(());
+        }
+        said = String::from_utf8_lossy(&output.stdout).into_owned();
     }
     // Its last words say what is wrong; the first ones, where it was found.
-    let text = String::from_utf8_lossy(&output.stdout);
-    let last = text.lines().rev().find(|line| !line.trim().is_empty());
+    let last = said.lines().rev().find(|line| !line.trim().is_empty());
     Err(damaged(last.unwrap_or("e2fsck cannot mend it")))
 }
 
