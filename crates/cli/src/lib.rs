@@ -34,6 +34,7 @@ pub use arguments::{
     KeysCommand, ListArguments, LogsArguments, PlaceArguments, RemoveArguments, RunArguments, RuntimeName,
     SendArguments, ServeArguments, SessionsCommand, ShowArguments,
 };
+pub use commands::serve::APART;
 pub use configuration::{EgressTuning, JailerStart, ModelTuning, Tuning};
 pub use environment::Environment;
 pub use failure::{Exit, Failure};

@@ -73,7 +73,7 @@ impl Document {
         }
         let config = toml::from_str(text).map_err(|error: toml::de::Error| {
             let span = error.span();
-            let holds = |entry: &&Entry| span.as_ref().is_some_and(|span| entry.holds(span.start));
+            let holds = |entry: &&Entry| span.as_ref().is_some_and(|span| entry.touches(span));
             let key = found.iter().rfind(holds).map_or("", |entry| entry.key.as_str());
             wrong(span, format!("`{key}` {}", error.message()))
         })?;
@@ -107,8 +107,9 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn holds(&self, position: usize) -> bool {
-        (self.span.start..self.value.end.max(self.span.end)).contains(&position)
+    fn touches(&self, span: &Range<usize>) -> bool {
+        let own = self.span.start..self.value.end.max(self.span.end);
+        own.start < span.end && span.start < own.end
     }
 }
 

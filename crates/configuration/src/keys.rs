@@ -6,9 +6,6 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use toml::Value;
 
-/// How alike two words are for one to be meant by the other, of 1.
-const ALIKE: f64 = 0.8;
-
 /// By the types: every key with its default, or an example where it has none.
 pub static KNOWN: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| values_of(&Config::complete()));
 
@@ -76,7 +73,7 @@ fn unknown(key: &str) -> String {
         );
     }
     match meant(key) {
-        Some(meant) if !meant.contains('.') && key.contains('.') => {
+        Some(meant) if !meant.contains('.') && KNOWN.contains_key(meant) && key.contains('.') => {
             format!("there is no key `{key}`: `{meant}` stands before the first table")
         }
         Some(meant) => format!("there is no key `{key}`: did you mean `{meant}`?"),
@@ -87,25 +84,20 @@ fn unknown(key: &str) -> String {
     }
 }
 
+/// The one that is nearest by letters that are wrong, missing or too many; of two, the one in the same table.
 fn meant(key: &str) -> Option<&'static str> {
+    let table = |key: &str| key.rsplit_once('.').map(|(table, _)| table.to_owned());
     let last = last_of(key);
-    let same = KNOWN.keys().find(|known| last_of(known) == last);
-    let likeness = |known: &str| {
-        let whole = strsim::normalized_damerau_levenshtein(known, key);
-        // A word of few letters is like many.
-        let part = strsim::jaro_winkler(last_of(known), last);
-        if last.len() > 3 {
-            whole.max(part - 0.05)
-        } else {
-            whole
-        }
-    };
-    let nearest = KNOWN
+    let most_wrong = last.chars().count() / 4 + 1;
+    let tables = KNOWN.keys().filter_map(|known| Some(known.split_once('.')?.0));
+    KNOWN
         .keys()
-        .map(|known| (known, likeness(known)))
-        .max_by(|(_, one), (_, other)| one.total_cmp(other));
-    let nearest = nearest.filter(|(_, likeness)| *likeness >= ALIKE);
-    same.or(nearest.map(|(known, _)| known)).map(String::as_str)
+        .map(String::as_str)
+        .chain(tables)
+        .map(|known| (strsim::damerau_levenshtein(last_of(known), last), known))
+        .filter(|(wrong, known)| *wrong <= most_wrong && *wrong < last_of(known).chars().count())
+        .min_by_key(|(wrong, known)| (*wrong, table(known) != table(key)))
+        .map(|(_, known)| known)
 }
 
 /// What stands where this one does.

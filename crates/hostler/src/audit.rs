@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use store::{Decision, Store};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 const QUEUE: usize = 4096;
@@ -26,22 +26,24 @@ pub(crate) struct StoreAudit {
     meter: EgressMeter,
 }
 
-/// The task that writes. Waiting for it after every [`StoreAudit`] is gone waits for the last decision.
+/// The task that writes.
 pub(crate) struct AuditWriter {
     task: JoinHandle<()>,
+    end: oneshot::Sender<()>,
 }
 
 impl StoreAudit {
     pub(crate) fn start(store: Store, meter: EgressMeter) -> (Self, AuditWriter) {
         let (queue, entries) = mpsc::channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
-        let task = tokio::spawn(write(store, entries, Arc::clone(&dropped)));
+        let (end, ended) = oneshot::channel();
+        let task = tokio::spawn(write(store, Entries { entries, ended }, Arc::clone(&dropped)));
         let audit = Self {
             queue,
             dropped,
             meter,
         };
-        (audit, AuditWriter { task })
+        (audit, AuditWriter { task, end })
     }
 }
 
@@ -58,18 +60,40 @@ impl Audit for StoreAudit {
 }
 
 impl AuditWriter {
+    /// Waits for the last decision. What is decided later is in no book, whoever still could: a server that has been taken
+    /// over shows its streams for a while.
     pub(crate) async fn finish(self) {
+        // It may have ended by itself.
+        self.end.send(()).ok();
         match tokio::time::timeout(PATIENCE, self.task).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the audit writer failed"),
-            Err(_) => tracing::warn!("egress is still being served; its last decisions are not written down"),
+            Err(_) => tracing::warn!("the store is slow; the last egress decisions are not written down"),
         }
     }
 }
 
-async fn write(store: Store, mut entries: mpsc::Receiver<AuditEntry>, dropped: Arc<AtomicU64>) {
+/// What is to be written down, until there is no more.
+struct Entries {
+    entries: mpsc::Receiver<AuditEntry>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Entries {
+    async fn next(&mut self, batch: &mut Vec<AuditEntry>) -> usize {
+        loop {
+            tokio::select! {
+                biased;
+                read = self.entries.recv_many(batch, BATCH) => return read,
+                _ = &mut self.ended, if !self.entries.is_closed() => self.entries.close(),
+            }
+        }
+    }
+}
+
+async fn write(store: Store, mut entries: Entries, dropped: Arc<AtomicU64>) {
     let mut batch = Vec::with_capacity(BATCH);
-    while entries.recv_many(&mut batch, BATCH).await > 0 {
+    while entries.next(&mut batch).await > 0 {
         let missed = dropped.swap(0, Ordering::Relaxed);
         if missed > 0 {
             tracing::warn!(
@@ -108,5 +132,21 @@ fn decision(entry: AuditEntry) -> Decision {
         allowed: entry.allowed,
         rule: entry.rule,
         detail: Some(detail),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::Instance;
+
+    #[tokio::test]
+    async fn the_writer_ends_also_where_somebody_could_still_decide() {
+        let directory = tempfile::tempdir().unwrap();
+        let instance = Instance::open(&directory.path().join("data")).unwrap();
+        let store = Store::open(instance).await.unwrap();
+        let (audit, writer) = StoreAudit::start(store, metrics::Metrics::default().egress);
+        writer.finish().await;
+        assert!(audit.queue.is_closed());
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The roles that start often come first and touch nothing of the others: a guest starts in a fraction of a millisecond.
 
+mod apart;
 mod audit;
 mod benches;
 mod command_line;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Some("guest") => roles::guest(),
         Some("jailer") => roles::jailer(&arguments.split_off(2)),
         Some("agent") => agent::main(arguments.split_off(1)),
+        Some(cli::APART) => apart::run(&arguments.split_off(2)),
         _ => command_line::run(arguments),
     }
 }

@@ -1,13 +1,16 @@
 //! The programs that hostler plays, each in one function: how it begins, and what its end means.
 
+use domain::{InstanceId, Limits};
 use image::HostImage;
 use jailer::service::{self, Service};
 use jailer::{JailerError, supervisor};
+use sandbox_linux::{LinuxBackend, Options};
 use std::error::Error as _;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use store::Instance;
 
 /// The agent's user and place inside every sandbox.
 const AGENT: u32 = 1000;
@@ -48,6 +51,7 @@ pub(crate) fn jailer(arguments: &[OsString]) -> ExitCode {
     }
     match JailerArguments::parse(arguments) {
         Ok(arguments) => match arguments.service() {
+            Ok(service) if arguments.ends => end(service.data),
             Ok(service) if arguments.supervised => match supervisor::run(&service) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => failed(&error),
@@ -69,17 +73,46 @@ fn tell_service_manager() {
     sd_notify::notify(false, &[sd_notify::NotifyState::Ready]).ok();
 }
 
-/// `--data DIR [--user UID:GID|NAME] [--supervise]`
+/// Ends the sandboxes that a jailer keeps, and the jailer: under a service manager, the next one has none.
+fn end(data: PathBuf) -> ExitCode {
+    if Instance::is_at(&data) {
+        return failed(&"a server works with its sandboxes: end that one first");
+    }
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return failed(&error),
+    };
+    let ended = LinuxBackend::end_service(&Options {
+        program,
+        data,
+        instance: InstanceId::random(),
+        shells: 0,
+        disks: 0,
+        limits: Limits::default(),
+        starts_jailer: false,
+    });
+    match ended {
+        Ok(number) => {
+            writeln!(std::io::stdout(), "sandboxes that were ended: {number}").ok();
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+/// `--data DIR [--user UID:GID|NAME] [--supervise|--end]`
 pub(crate) struct JailerArguments {
     pub(crate) data: PathBuf,
     pub(crate) user: Option<String>,
     /// By a parent of its own, in the background.
     pub(crate) supervised: bool,
+    /// It is to end the one that is there.
+    ends: bool,
 }
 
 impl JailerArguments {
     pub(crate) fn parse(arguments: &[OsString]) -> Result<Self, String> {
-        let (mut data, mut user, mut supervised) = (None, None, false);
+        let (mut data, mut user, mut supervised, mut ends) = (None, None, false, false);
         let mut words = arguments.iter();
         while let Some(word) = words.next() {
             let mut value = || {
@@ -91,6 +124,7 @@ impl JailerArguments {
                 Some("--data") => data = Some(PathBuf::from(value()?)),
                 Some("--user") => user = Some(value()?.to_string_lossy().into_owned()),
                 Some("--supervise") => supervised = true,
+                Some("--end") => ends = true,
                 _ => return Err(format!("{} is not an argument of the jailer", word.display())),
             }
         }
@@ -102,6 +136,7 @@ impl JailerArguments {
             data,
             user,
             supervised,
+            ends,
         })
     }
 

@@ -51,6 +51,8 @@ pub enum StartError {
     Jailer(#[from] ChannelError),
     #[error("this machine cannot hold a sandbox: {reason}")]
     Refused { reason: String },
+    #[error("no jailer answers in {data}", data = data.display())]
+    Absent { data: PathBuf, source: std::io::Error },
 }
 
 /// Sandboxes on this machine.
@@ -120,6 +122,19 @@ impl LinuxBackend {
     pub fn start_jailer(options: &Options, user: User) -> Result<(), StartError> {
         options.check()?;
         options.place().start_watched(user)
+    }
+
+    /// Ends every sandbox of the jailer that stays in the data directory, and the jailer, where no server works with it.
+    /// Files of sandboxes stay. How many there were. Blocks.
+    pub fn end_service(options: &Options) -> Result<usize, StartError> {
+        let place = options.place();
+        place.knock().map_err(|source| StartError::Absent {
+            data: options.data.clone(),
+            source,
+        })?;
+        let (backend, there) = Self::connect(options)?;
+        backend.stop();
+        Ok(there.len())
     }
 
     /// What the jailer found that it can enforce, when this side came to it.

@@ -339,7 +339,7 @@ impl Place {
 
     /// Whether somebody is there, and not only a socket of one that has just been killed: a jailer hangs up on who says
     /// nothing, and one that is torn down never comes to it.
-    fn knock(&self) -> io::Result<()> {
+    pub(crate) fn knock(&self) -> io::Result<()> {
         let channel = self.connect()?;
         rustix::net::shutdown(&channel, Shutdown::Write)?;
         channel::set_patience(&channel, Some(AGAIN))?;

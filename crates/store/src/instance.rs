@@ -89,6 +89,12 @@ impl Instance {
         })
     }
 
+    /// Whether an instance works on a directory now.
+    pub fn is_at(directory: &Path) -> bool {
+        let lock = File::open(directory.join(LOCK_FILE));
+        lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+    }
+
     /// Of this start; every start has its own.
     pub fn id(&self) -> &InstanceId {
         &self.id
@@ -167,7 +173,9 @@ mod tests {
             matches!(error, InstanceError::Taken { ref pid, .. } if *pid == std::process::id().to_string())
         );
         let id = first.id().clone();
+        assert!(Instance::is_at(&path));
         drop(first);
+        assert!(!Instance::is_at(&path) && !Instance::is_at(parent.path()));
         assert_ne!(*Instance::open(&path).unwrap().id(), id);
     }
 

@@ -23,6 +23,8 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use upgrade::Upgrades;
 
+pub use upgrade::APART;
+
 pub(crate) async fn serve(
     settings: &ServeSettings,
     services: &dyn Services,

@@ -159,7 +159,10 @@ fn a_key_that_is_not_known_is_answered_with_the_one_that_was_meant() {
             "[egress]\npool = 8",
             "line 2: there is no key `egress.pool`: `pool` stands before the first table",
         ),
-        ("[limit]\nping = \"9s\"", "line 1: there is no key `limit`"),
+        (
+            "[limit]\nping = \"9s\"",
+            "line 1: there is no key `limit`: did you mean `limits`?",
+        ),
         (
             "[server]\nstreams = \"9s\"",
             "there is no key `server`: there are `admin_key_file`, `data`, `egress`, `ending`,",

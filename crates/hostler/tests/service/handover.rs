@@ -164,6 +164,8 @@ async fn a_signal_has_the_program_started_again_and_the_service_manager_is_told(
         kill_process(Pid::from_raw(before).unwrap(), Signal::USR2).unwrap();
         main = main_process(&told).await;
         assert_ne!(main, before);
+        // The service manager has to hear of its end, also while the one before it shows its streams.
+        assert_ne!(parent_of(main), before);
         assert_eq!(first.says_address().await, first.address);
         first.say(&session, "go on").await;
         within(stream.until("the same: yes")).await;
@@ -173,6 +175,12 @@ async fn a_signal_has_the_program_started_again_and_the_service_manager_is_told(
     drop(stream);
     let (status, said) = first.ended().await;
     assert!(status.success(), "{said}");
+}
+
+fn parent_of(process: i32) -> i32 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:\t"));
+    parent.unwrap().parse().unwrap()
 }
 
 /// The process that says that it is the service now.

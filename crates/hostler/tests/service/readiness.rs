@@ -86,3 +86,32 @@ async fn a_server_without_its_jailer_says_so_and_does_not_start_one() {
     tokio::task::spawn_blocking(move || server.stop()).await.unwrap();
     assert!(manager.jailer.wait().unwrap().success());
 }
+
+#[tokio::test]
+async fn what_a_jailer_keeps_is_ended_where_no_server_works_with_it() {
+    let place = Place::new();
+    let end = || {
+        let ended = Command::new(env!("CARGO_BIN_EXE_hostler"))
+            .args(["jailer", "--end", "--data"])
+            .arg(place.path())
+            .output()
+            .unwrap();
+        let said = [ended.stdout, ended.stderr].concat();
+        (ended.status.success(), String::from_utf8(said).unwrap())
+    };
+    let (success, said) = end();
+    assert!(!success && said.contains("no jailer answers in"), "{said}");
+    let mut manager = Manager::start(&place);
+    manager.hear();
+    let server = connected(&place);
+    let sandbox = place.create(&server).await;
+    let instance = store::Instance::open(&place.path()).unwrap();
+    let (success, said) = end();
+    assert!(!success && said.contains("a server works with"), "{said}");
+    assert!(sandbox.client.health().await.is_ok());
+    server.leave();
+    drop(instance);
+    assert_eq!(end(), (true, "sandboxes that were ended: 1\n".to_owned()));
+    assert!(sandbox.client.health().await.is_err());
+    assert!(manager.jailer.wait().unwrap().success());
+}

@@ -39,7 +39,7 @@ async fn readiness(call: Call) -> Result<Reply, ApiError> {
     if let Some(sessions) = &call.api.sessions
         && !sessions.has_backend().await
     {
-        return Err(ApiError::unavailable(
+        return Err(ApiError::not_ready(
             "the jailer is not there: no sandbox can be made or ended",
         ));
     }

@@ -1,13 +1,22 @@
 //! SIGUSR2: this program is started again, as the one that takes over. It may be another version by now.
 
 use crate::failure::Failure;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags};
 use std::ffi::OsString;
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::process::Command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// The word by which the binary starts itself with the arguments that follow, as nobody's child.
+pub const APART: &str = "apart";
 const TAKE_OVER: &str = "--take-over";
+const MOST_DIGITS: u64 = 32;
 
 pub(super) struct Upgrades {
     asked: Signal,
@@ -39,24 +48,49 @@ impl Upgrades {
         if !arguments.iter().any(|argument| argument == TAKE_OVER) {
             arguments.push(TAKE_OVER.into());
         }
-        // Descriptors of a service manager are this process's; the successor gets them from it.
-        let started = Command::new(&self.program)
-            .args(arguments)
-            .env_remove("LISTEN_FDS")
-            .env_remove("LISTEN_PID")
-            .spawn();
-        match started {
-            Ok(mut successor) => {
-                tracing::info!(pid = successor.id(), "a successor is started");
-                tokio::spawn(async move {
-                    if let Ok(status) = successor.wait().await {
-                        tracing::warn!(%status, "the successor has ended before this server");
+        let program = self.program.clone();
+        tokio::spawn(async move {
+            match start(&program, arguments).await {
+                Ok(successor) => {
+                    tracing::info!(pid = successor.as_raw_nonzero(), "a successor is started");
+                    if ended(successor).await.is_ok() {
+                        tracing::warn!("the successor has ended before this server");
                     }
-                });
+                }
+                Err(error) => {
+                    tracing::error!(program = %program.display(), %error, "no successor can be started");
+                }
             }
-            Err(error) => {
-                tracing::error!(program = %self.program.display(), %error, "no successor can be started");
-            }
-        }
+        });
     }
+}
+
+/// As nobody's child: see [`APART`].
+async fn start(program: &Path, arguments: Vec<OsString>) -> io::Result<Pid> {
+    let (ours, theirs) = UnixStream::pair()?;
+    // Descriptors of a service manager are this process's; the successor gets them from it.
+    let mut between = Command::new(program)
+        .arg(APART)
+        .args(arguments)
+        .env_remove("LISTEN_FDS")
+        .env_remove("LISTEN_PID")
+        .stdin(OwnedFd::from(theirs))
+        .spawn()?;
+    let status = between.wait().await?;
+    let mut said = String::new();
+    // Who could say more has ended.
+    (&ours).take(MOST_DIGITS).read_to_string(&mut said)?;
+    let number = said.trim().parse().ok().and_then(Pid::from_raw);
+    match number {
+        Some(number) if status.success() => Ok(number),
+        _ => Err(io::Error::other(status.to_string())),
+    }
+}
+
+async fn ended(process: Pid) -> io::Result<()> {
+    let process = match rustix::process::pidfd_open(process, PidfdFlags::NONBLOCK) {
+        Err(Errno::SRCH) => return Ok(()),
+        opened => AsyncFd::with_interest(opened?, Interest::READABLE)?,
+    };
+    process.readable().await.map(drop)
 }
