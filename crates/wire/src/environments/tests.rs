@@ -51,7 +51,10 @@ fn the_least_environment_reaches_nothing_and_has_the_default_limits() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one table: what is wrong beside what is said of it")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one table: what is wrong beside what is said of it"
+)]
 fn what_is_wrong_is_said_with_its_path_and_what_is_allowed() {
     let table = [
         (json!({}), "name: is required"),

@@ -1,6 +1,7 @@
 //! SIGUSR2: this program is started again, as the one that takes over. It may be another version by now.
 
 use crate::failure::Failure;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 use std::ffi::OsString;
@@ -8,8 +9,6 @@ use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::process::Command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -53,9 +52,7 @@ impl Upgrades {
             match start(&program, arguments).await {
                 Ok(successor) => {
                     tracing::info!(pid = successor.as_raw_nonzero(), "a successor is started");
-                    if ended(successor).await.is_ok() {
-                        tracing::warn!("the successor has ended before this server");
-                    }
+                    watch(successor);
                 }
                 Err(error) => {
                     tracing::error!(program = %program.display(), %error, "no successor can be started");
@@ -87,10 +84,28 @@ async fn start(program: &Path, arguments: Vec<OsString>) -> io::Result<Pid> {
     }
 }
 
-async fn ended(process: Pid) -> io::Result<()> {
-    let process = match rustix::process::pidfd_open(process, PidfdFlags::NONBLOCK) {
+/// Tells of its end, from a thread that ends with this process: nothing here waits for it.
+fn watch(successor: Pid) {
+    let watching = std::thread::Builder::new().name("successor".to_owned());
+    let watched = watching.spawn(move || match ended(successor) {
+        Ok(()) => tracing::warn!("the successor has ended before this server"),
+        Err(error) => tracing::debug!(%error, "the successor cannot be watched"),
+    });
+    if let Err(error) = watched {
+        tracing::debug!(%error, "the successor cannot be watched");
+    }
+}
+
+fn ended(process: Pid) -> io::Result<()> {
+    let process = match rustix::process::pidfd_open(process, PidfdFlags::empty()) {
         Err(Errno::SRCH) => return Ok(()),
-        opened => AsyncFd::with_interest(opened?, Interest::READABLE)?,
+        opened => opened?,
     };
-    process.readable().await.map(drop)
+    let mut wait = [PollFd::new(&process, PollFlags::IN)];
+    loop {
+        match poll(&mut wait, None) {
+            Err(Errno::INTR) => {}
+            polled => return Ok(polled.map(drop)?),
+        }
+    }
 }
