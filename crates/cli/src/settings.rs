@@ -23,6 +23,8 @@ pub(crate) const ADMIN_KEY: &str = "admin_key_file";
 pub struct ServeSettings {
     /// Where this server keeps its sessions.
     pub data: PathBuf,
+    /// The configuration file that was read, if any.
+    pub(crate) file: Option<PathBuf>,
     /// What is logged.
     pub log: String,
     /// Whether it takes the place of the one that is there.
@@ -59,6 +61,7 @@ impl ServeSettings {
         let (upstream, notice) = upstream(&layers, arguments, environment)?;
         Ok(Self {
             data: place_for_data(data, environment)?,
+            file: layers.document.as_ref().map(|document| document.path.clone()),
             log: config.log.0.clone(),
             take_over: arguments.take_over,
             tuning: Tuning {

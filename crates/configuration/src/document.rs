@@ -1,6 +1,7 @@
 //! A configuration file as text: what is wrong with it is said by line and key.
 
 use crate::{Config, keys};
+use std::io::ErrorKind;
 use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -23,8 +24,15 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// Also where this user may not look for the file; one that is seen and cannot be read is no absence.
     pub fn is_absence(&self) -> bool {
-        matches!(self, Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+        match self {
+            Self::Read { source, .. } if source.kind() == ErrorKind::NotFound => true,
+            Self::Read { path, source } if source.kind() == ErrorKind::PermissionDenied => {
+                path.symlink_metadata().is_err()
+            }
+            _ => false,
+        }
     }
 }
 

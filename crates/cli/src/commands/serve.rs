@@ -31,7 +31,7 @@ pub(crate) async fn serve(
     terminal: &mut Terminal,
     signals: &mut Signals,
 ) -> Result<(), Failure> {
-    let mut upgrades = Upgrades::of_process()?;
+    let mut upgrades = Upgrades::of_process(settings)?;
     if let Some(notice) = &settings.notice {
         news::notice(notice, terminal);
     }

@@ -230,13 +230,9 @@ async fn a_turn_that_is_given_up_leaves_no_call_open() {
     stage.send(&id, "approve:a").await;
     let asked = stage.asked(&id).await;
     stage.machine.power_cut();
-    stage.machine.hold_create();
-    let mut stage = stage.host_killed().await;
+    stage.machine.fail_create(true);
+    let stage = stage.host_killed().await;
     stage.answer(&id, vec![allow(&asked[0])]).await.unwrap();
-    // As often as a turn is gone on with, and once more.
-    for _ in 0..4 {
-        stage = stage.host_killed().await;
-    }
     let idle = stage.idle(&id).await;
     assert_eq!(idle.stop_reason, Some(StopReason::RetriesExhausted));
     let told = stage.told(&id).await;

@@ -248,10 +248,11 @@ fn each_frame_becomes_the_events_of_the_api() {
                 "agent.tool_result",
                 "span.model_request_end",
                 "session.error",
+                "session.status_rescheduled",
             ],
         ),
         (
-            "nor are those of one that is given up, and another call has its own result",
+            "nor are those of one that is given up, and a call before it is interrupted",
             vec![
                 start(),
                 tool_use("t1"),
@@ -268,6 +269,7 @@ fn each_frame_becomes_the_events_of_the_api() {
                 "agent.tool_use",
                 "agent.tool_result",
                 "span.model_request_end",
+                "agent.tool_result",
                 "ended",
             ],
         ),

@@ -1,6 +1,7 @@
 //! SIGUSR2: this program is started again, as the one that takes over. It may be another version by now.
 
 use crate::failure::Failure;
+use crate::settings::ServeSettings;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
@@ -21,14 +22,19 @@ pub(super) struct Upgrades {
     asked: Signal,
     /// Where this program was when it started; another may lie there now.
     program: PathBuf,
+    /// Where this server found what the successor, who may be another user by now, would look for elsewhere.
+    places: Vec<(&'static str, PathBuf)>,
 }
 
 impl Upgrades {
-    pub(super) fn of_process() -> Result<Self, Failure> {
+    pub(super) fn of_process(settings: &ServeSettings) -> Result<Self, Failure> {
+        let file = settings.file.clone().map(|file| ("HOSTLER_CONFIG", file));
+        let data = ("HOSTLER_DATA", settings.data.clone());
         let opened = || -> io::Result<Self> {
             Ok(Self {
                 asked: signal(SignalKind::user_defined2())?,
                 program: std::env::current_exe()?,
+                places: file.into_iter().chain([data]).collect(),
             })
         };
         opened().map_err(|error| Failure::failed("start", error))
@@ -47,9 +53,9 @@ impl Upgrades {
         if !arguments.iter().any(|argument| argument == TAKE_OVER) {
             arguments.push(TAKE_OVER.into());
         }
-        let program = self.program.clone();
+        let (program, places) = (self.program.clone(), self.places.clone());
         tokio::spawn(async move {
-            match start(&program, arguments).await {
+            match start(&program, arguments, places).await {
                 Ok(successor) => {
                     tracing::info!(pid = successor.as_raw_nonzero(), "a successor is started");
                     watch(successor);
@@ -63,12 +69,17 @@ impl Upgrades {
 }
 
 /// As nobody's child: see [`APART`].
-async fn start(program: &Path, arguments: Vec<OsString>) -> io::Result<Pid> {
+async fn start(
+    program: &Path,
+    arguments: Vec<OsString>,
+    places: Vec<(&'static str, PathBuf)>,
+) -> io::Result<Pid> {
     let (ours, theirs) = UnixStream::pair()?;
     // Descriptors of a service manager are this process's; the successor gets them from it.
     let mut between = Command::new(program)
         .arg(APART)
         .args(arguments)
+        .envs(places)
         .env_remove("LISTEN_FDS")
         .env_remove("LISTEN_PID")
         .stdin(OwnedFd::from(theirs))
