@@ -43,6 +43,14 @@ struct Held {
     let_go: bool,
 }
 
+impl Held {
+    fn has_owner(&self) -> bool {
+        self.owner
+            .as_ref()
+            .is_some_and(|owner| !owner.commands.is_closed())
+    }
+}
+
 struct Handle {
     commands: mpsc::Sender<Command>,
     /// The owner ends with the entry.
@@ -95,6 +103,12 @@ impl Entry {
     pub(crate) fn is_in_turn(&self) -> bool {
         let standing = self.standing.borrow();
         standing.busy || matches!(standing.idle.stop_reason, Some(StopReason::RequiresAction { .. }))
+    }
+
+    /// Whether it is of use as long as nobody has it: it has an owner, or readers, or is in the middle of something.
+    pub(crate) fn is_needed(&self) -> bool {
+        let rests = self.owner.try_lock().is_ok_and(|held| !held.has_owner());
+        !rests || self.standing.borrow().busy || Arc::strong_count(&self.hub) > 1
     }
 
     /// Starts the owner of a session that has something under way.
@@ -272,13 +286,7 @@ impl Seat {
             }
             _ => parts.store.claim_session(id).await?,
         };
-        let queue = parts
-            .store
-            .queued_events(id)
-            .await?
-            .iter()
-            .map(|event| event.seq)
-            .collect();
+        let queue = parts.store.queued(id).await?.into();
         let processes = parts.store.process_count(id).await?;
         let active = summary::active(&parts.store, id).await?;
         let (turn, left) = reclaim::left_behind(&parts, &row).await?;

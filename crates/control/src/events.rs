@@ -2,23 +2,66 @@
 
 use crate::AccessError;
 use crate::hub::{Hub, Position, Read};
+use bytes::Bytes;
 use domain::SessionId;
 use std::collections::{HashSet, VecDeque};
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 use store::{LoggedEvent, Query, Store};
 use wire::Preview;
 
-const PAGE: u32 = 256;
+/// What a reader that is behind takes from the store at once; there may be thousands.
+const PAGE: u32 = 64;
+const PAGE_BYTES: usize = 128 << 10;
 
 /// What a stream gives.
 #[derive(Debug, Clone)]
 pub enum Item {
     /// An event that is in the log.
-    Event(Arc<LoggedEvent>),
+    Event(Arc<Told>),
     /// A part of an event that is still being written. Never stored; left out where the reader fell behind.
     Preview(Arc<Preview>),
     /// The reader was slower than the session: what it missed follows from the store, without previews.
     Behind,
+}
+
+/// An event of the log as all its readers share it.
+#[derive(Debug)]
+pub struct Told {
+    logged: LoggedEvent,
+    json: OnceLock<Bytes>,
+}
+
+impl Told {
+    /// The event as JSON; made once, whoever asks.
+    pub fn json(&self) -> Result<Bytes, serde_json::Error> {
+        if let Some(json) = self.json.get() {
+            return Ok(json.clone());
+        }
+        let json = Bytes::from(serde_json::to_vec(&self.logged.event)?);
+        Ok(self.json.get_or_init(|| json).clone())
+    }
+}
+
+impl Deref for Told {
+    type Target = LoggedEvent;
+
+    fn deref(&self) -> &LoggedEvent {
+        &self.logged
+    }
+}
+
+impl From<LoggedEvent> for Told {
+    fn from(logged: LoggedEvent) -> Self {
+        let json = OnceLock::new();
+        Self { logged, json }
+    }
+}
+
+impl From<LoggedEvent> for Item {
+    fn from(logged: LoggedEvent) -> Self {
+        Self::Event(Arc::new(logged.into()))
+    }
 }
 
 /// Reads on from a number in the log. A reader that is slow is served from the store: it loses no event, only
@@ -28,7 +71,7 @@ pub struct EventStream {
     store: Store,
     hub: Arc<Hub>,
     position: Position,
-    page: VecDeque<LoggedEvent>,
+    page: VecDeque<Arc<Told>>,
     /// Events whose previews have been seen from their start.
     previewed: HashSet<domain::EventId>,
     /// It has had everything that there was.
@@ -55,7 +98,7 @@ impl EventStream {
         loop {
             if let Some(event) = self.page.pop_front() {
                 self.position.seen(event.seq);
-                return Ok(Some(Item::Event(Arc::new(event))));
+                return Ok(Some(Item::Event(event)));
             }
             match self.hub.read(&mut self.position) {
                 Read::Item(Item::Preview(preview)) => {
@@ -77,7 +120,8 @@ impl EventStream {
                         limit: PAGE,
                         types: &[],
                     };
-                    self.page = self.store.events(&self.session, query).await?.into();
+                    let page = self.store.events_within(&self.session, query, PAGE_BYTES).await?;
+                    self.page = self.hub.share(page).into();
                     if self.page.is_empty() && self.hub.is_behind(&self.position) {
                         // The log is shorter than the hub says: the session was removed under the reader.
                         return Ok(None);

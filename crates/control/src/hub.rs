@@ -3,9 +3,11 @@
 //!
 //! Writers never wait for readers. A reader whose place has left the ring is told that it is behind and reads the store.
 
-use crate::events::Item;
+use crate::events::{Item, Told};
+use serde::Serialize;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use store::LoggedEvent;
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -15,6 +17,8 @@ const RING_ITEMS: usize = 1024;
 const RING_BYTES: usize = 1 << 20;
 /// Kept for a session that is idle: there may be thousands.
 const IDLE_BYTES: usize = 16 << 10;
+/// Of an event of which readers that are behind share one copy.
+const LARGE_BYTES: usize = 64 << 10;
 
 /// Where a reader is.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +57,8 @@ pub(crate) struct Hub {
     ring: Mutex<Ring>,
     /// The number of items there have been.
     places: watch::Sender<u64>,
+    /// Large events that readers have from the store, by their numbers.
+    large: Mutex<Vec<(u64, Weak<Told>)>>,
 }
 
 struct Ring {
@@ -82,6 +88,7 @@ impl Hub {
         Self {
             ring: Mutex::new(ring),
             places: watch::Sender::new(0),
+            large: Mutex::default(),
         }
     }
 
@@ -118,7 +125,7 @@ impl Hub {
             created_at: now,
             event: Event::new(Body::SessionDeleted, now),
         };
-        self.show([Item::Event(Arc::new(deleted))]);
+        self.show([Item::from(deleted)]);
     }
 
     /// The number of the last event that was shown, or was there before.
@@ -177,6 +184,26 @@ impl Hub {
         }
         position.place = Some(place);
         if ring.ended { Read::End } else { Read::Wait }
+    }
+
+    /// Events that a reader took from the store. A thousand readers that are slow have one copy of what is large.
+    pub(crate) fn share(&self, events: Vec<LoggedEvent>) -> Vec<Arc<Told>> {
+        events.into_iter().map(|event| self.share_one(event)).collect()
+    }
+
+    fn share_one(&self, event: LoggedEvent) -> Arc<Told> {
+        if size(&event.event.body) < LARGE_BYTES {
+            return Arc::new(event.into());
+        }
+        let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
+        large.retain(|(_, told)| told.strong_count() > 0);
+        let there = large.iter().find(|(seq, _)| *seq == event.seq);
+        if let Some(told) = there.and_then(|(_, told)| told.upgrade()) {
+            return told;
+        }
+        let (seq, told) = (event.seq, Arc::new(Told::from(event)));
+        large.push((seq, Arc::downgrade(&told)));
+        told
     }
 
     /// Whether the log has events that the reader lacks.
@@ -246,19 +273,44 @@ fn size(body: &Body) -> usize {
     match body {
         Body::UserMessage { content }
         | Body::AgentMessage { content }
+        | Body::UserCustomToolResult {
+            content: Some(content),
+            ..
+        }
         | Body::AgentToolResult {
             content: Some(content),
             ..
         } => content.iter().map(block_size).sum(),
-        Body::AgentToolUse { input, .. } => serde_json::to_string(input).map_or(0, |text| text.len()),
-        _ => 256,
+        Body::SystemMessage { content } => content.iter().map(|part| part.text.len()).sum(),
+        other => written(other),
     }
 }
 
 fn block_size(block: &wire::ContentBlock) -> usize {
     match block {
         wire::ContentBlock::Text { text } => text.len(),
-        other => serde_json::to_string(other).map_or(0, |text| text.len()),
+        other => written(other),
+    }
+}
+
+/// As JSON.
+fn written<T: Serialize>(value: &T) -> usize {
+    let mut counted = Counted(0);
+    // It counts what it is given, and does not fail.
+    let _ = serde_json::to_writer(&mut counted, value);
+    counted.0
+}
+
+struct Counted(usize);
+
+impl io::Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -275,12 +327,16 @@ mod tests {
         let body = Body::AgentMessage {
             content: vec![ContentBlock::text(text)],
         };
+        Item::from(logged(seq, body))
+    }
+
+    fn logged(seq: u64, body: Body) -> LoggedEvent {
         let now = OffsetDateTime::UNIX_EPOCH;
-        Item::Event(Arc::new(LoggedEvent {
+        LoggedEvent {
             seq,
             created_at: now,
             event: Event::new(body, now),
-        }))
+        }
     }
 
     fn preview(text: &str) -> Item {
@@ -349,6 +405,47 @@ mod tests {
         assert_eq!(read(&hub, &mut Position::after(0)), " behind");
         hub.rest();
         assert_eq!(hub.ring().items.len(), 1);
+    }
+
+    #[test]
+    fn every_type_of_event_counts_what_it_holds() {
+        let long = "x".repeat(100_000);
+        let content = serde_json::json!([{"type": "text", "text": long}]);
+        let call = domain::EventId::random();
+        for event in [
+            serde_json::json!({"type": "user.message", "content": content}),
+            serde_json::json!({"type": "user.message", "content": [
+                {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": long}}]}),
+            serde_json::json!({"type": "user.custom_tool_result", "custom_tool_use_id": call, "content": content}),
+            serde_json::json!({"type": "user.tool_confirmation", "tool_use_id": call, "result": "deny", "deny_message": long}),
+            serde_json::json!({"type": "system.message", "content": content}),
+            serde_json::json!({"type": "agent.message", "content": content}),
+            serde_json::json!({"type": "agent.tool_use", "name": "bash", "input": {"command": long}}),
+            serde_json::json!({"type": "agent.tool_result", "tool_use_id": call, "content": content}),
+            serde_json::json!({"type": "agent.custom_tool_use", "name": "weather", "input": {"city": long}}),
+            serde_json::json!({"type": "session.updated", "agent": {"system": long}}),
+        ] {
+            let body: Body = serde_json::from_value(event.clone()).unwrap();
+            assert!(size(&body) >= long.len(), "{}", event["type"]);
+        }
+    }
+
+    #[test]
+    fn readers_that_are_behind_share_what_is_large() {
+        let hub = Hub::new(0, false);
+        let read = |text: &str| {
+            let content = vec![ContentBlock::text(text)];
+            let events = vec![logged(1, Body::UserMessage { content })];
+            hub.share(events).remove(0)
+        };
+        let large = "x".repeat(LARGE_BYTES);
+        let (one, other) = (read(&large), read(&large));
+        assert!(Arc::ptr_eq(&one, &other));
+        assert_eq!(one.json().unwrap().as_ptr(), other.json().unwrap().as_ptr());
+        assert!(!Arc::ptr_eq(&read("small"), &read("small")));
+        drop((one, other));
+        read(&large);
+        assert_eq!(hub.large.lock().unwrap().len(), 1, "what nobody has is let go of");
     }
 
     #[tokio::test]

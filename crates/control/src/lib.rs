@@ -7,6 +7,7 @@
 
 mod asks;
 mod conclusion;
+mod entries;
 mod entry;
 mod error;
 mod events;
@@ -32,7 +33,7 @@ mod update;
 
 pub use asks::AnswerError;
 pub use error::{AccessError, BeginError, CleanupFailure, CreateError, SendError, StartError};
-pub use events::{EventStream, Item};
+pub use events::{EventStream, Item, Told};
 pub use hosted::{Hosted, HostedError};
 pub use input::Input;
 pub use network::{Attachment, Grant, Network, NetworkError};

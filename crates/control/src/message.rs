@@ -19,8 +19,11 @@ pub(crate) fn admit(inputs: &[Input], most_bytes: usize) -> Result<(), SendError
                 content: Some(content),
                 ..
             } => admit_content(content, most_bytes, false)?,
-            Input::System { content } if content.iter().all(|part| part.text.trim().is_empty()) => {
-                return Err(SendError::Empty);
+            Input::System { content } => {
+                if content.iter().all(|part| part.text.trim().is_empty()) {
+                    return Err(SendError::Empty);
+                }
+                admit_bytes(content.iter().map(|part| part.text.len()).sum(), most_bytes)?;
             }
             _ => {}
         }
@@ -44,11 +47,12 @@ fn admit_content(content: &[ContentBlock], most_bytes: usize, is_message: bool) 
     if is_message && !has_something {
         return Err(SendError::Empty);
     }
-    if bytes > most_bytes {
-        return Err(SendError::TooLarge {
-            bytes,
-            limit: most_bytes,
-        });
+    admit_bytes(bytes, most_bytes)
+}
+
+fn admit_bytes(bytes: usize, limit: usize) -> Result<(), SendError> {
+    if bytes > limit {
+        return Err(SendError::TooLarge { bytes, limit });
     }
     Ok(())
 }
@@ -201,6 +205,14 @@ mod tests {
             Err(SendError::TooLarge { limit: 1000, .. })
         ));
         assert!(admit(&long, 2000).is_ok());
+        let text = "x".repeat(1001);
+        let content = vec![wire::Text { text }];
+        let note = [Input::System { content }];
+        assert!(matches!(
+            admit(&note, 1000),
+            Err(SendError::TooLarge { bytes: 1001, .. })
+        ));
+        assert!(admit(&note, 2000).is_ok());
     }
 
     #[test]

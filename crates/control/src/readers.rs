@@ -67,7 +67,7 @@ async fn show_until(store: &Store, id: &SessionId, hub: &Hub, last: u64) -> Resu
         if events.is_empty() {
             return Ok(());
         }
-        hub.show(events.into_iter().map(|event| Item::Event(Arc::new(event))));
+        hub.show(events.into_iter().map(Item::from));
     }
 }
 

@@ -15,7 +15,6 @@ use crate::{Idle, StartError, message, place, summary};
 use domain::{EventId, SandboxId, SandboxState, SessionStatus};
 use futures_util::StreamExt;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use store::{Append, Query, Session, Store};
 use time::OffsetDateTime;
 use wire::{Body, Event, ModelUsage, SessionUsage};
@@ -174,7 +173,7 @@ async fn with_answers(
 pub(crate) async fn cut(store: &Store, session: &Session, hub: &Hub) -> Result<(u64, Idle), store::Error> {
     let epoch = store.claim_session(&session.id).await?;
     let open = open_ends(store, session).await?;
-    let waiting = store.queued_events(&session.id).await?;
+    let waiting = store.queued(&session.id).await?;
     let conclusion = Conclusion::broken(told(open.tools.len())).with_dropped(waiting.len());
     let mut bodies: Vec<Body> = open.tools.into_iter().map(translate::interrupted).collect();
     bodies.extend(
@@ -200,16 +199,11 @@ pub(crate) async fn cut(store: &Store, session: &Session, hub: &Hub) -> Result<(
     let events = bodies.into_iter().map(|body| Event::new(body, now));
     let append = Append {
         status: Some(SessionStatus::Idle),
-        processed: waiting.iter().map(|event| event.seq).collect(),
+        processed: waiting,
         ..Append::new(session.id.clone(), epoch, events)
     };
     let appended = store.append(append).await?;
-    hub.show(
-        appended
-            .events
-            .into_iter()
-            .map(|event| Item::Event(Arc::new(event))),
-    );
+    hub.show(appended.events.into_iter().map(Item::from));
     let idle = Idle {
         stop_reason: Some(conclusion.stop_reason),
         error: conclusion.error,

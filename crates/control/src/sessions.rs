@@ -1,6 +1,7 @@
 //! What can be asked of sessions, and who is asked: each session's entry has what readers share and, once something is
 //! to be done, the owner.
 
+use crate::entries::Entries;
 use crate::entry::Entry;
 use crate::owner::{Command, End};
 use crate::settings::Lifetime;
@@ -13,7 +14,7 @@ use domain::{Cost, Limits, SessionId};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use metrics::SessionMeter;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -35,7 +36,7 @@ pub struct Control {
 
 struct Shared {
     parts: Arc<Parts>,
-    entries: Mutex<HashMap<SessionId, Arc<Entry>>>,
+    entries: Mutex<Entries>,
     closing: AtomicBool,
 }
 
@@ -299,7 +300,7 @@ impl Control {
 
     async fn let_go(&self, how: End, deadline: Duration) -> Readers {
         self.shared.closing.store(true, Ordering::Release);
-        let entries: Vec<_> = self.entries().drain().collect();
+        let entries = self.entries().take_all();
         let hubs = entries
             .iter()
             .map(|(id, entry)| (id.clone(), entry.hub().clone()));
@@ -337,19 +338,15 @@ impl Control {
             return Err(AccessError::ShuttingDown);
         }
         if let Some(entry) = self.entries().get(id) {
-            return Ok(entry.clone());
+            return Ok(entry);
         }
         let row = self.shared.parts.store.session(id).await?;
         let idle = summary::idle(&self.shared.parts.store, &row).await?;
         let entry = Entry::stored(&row).with_idle(idle);
-        Ok(self
-            .entries()
-            .entry(id.clone())
-            .or_insert_with(|| Arc::new(entry))
-            .clone())
+        Ok(self.entries().get_or_insert(id, entry))
     }
 
-    fn entries(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Entry>>> {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
         self.shared.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -16,6 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 use store::{KeyHash, NewKey, Store};
 use time::OffsetDateTime;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use wire::keys::{Create, Created, Key};
 use wire::workspaces::Workspace;
@@ -43,6 +44,8 @@ struct Shared {
     store: Store,
     admin: Option<KeyHash>,
     table: RwLock<Table>,
+    /// Told when a key was taken out of the table.
+    revoked: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -84,6 +87,7 @@ impl Keys {
             store,
             admin: admin.map(|admin| admin.hash()),
             table: RwLock::new(table),
+            revoked: watch::Sender::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -123,6 +127,21 @@ impl Keys {
         Some(caller)
     }
 
+    /// Until a caller's key is revoked; for ever for the admin. What a key began may outlast its request.
+    pub async fn shut_out(&self, caller: &Caller) {
+        let mut revoked = self.shared.revoked.subscribe();
+        if let Caller::Key { id, .. } = caller {
+            // The sender is in what `self` shares.
+            while self.is_open(id) && revoked.changed().await.is_ok() {}
+        } else {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn is_open(&self, id: &KeyId) -> bool {
+        self.read().open.values().any(|open| open.id == *id)
+    }
+
     pub async fn create(&self, create: Create) -> Result<Created, ResourceError> {
         let secret = Secret::random();
         let new = NewKey {
@@ -151,6 +170,7 @@ impl Keys {
     /// could not be revoked in the store goes on to open.
     pub async fn revoke(&self, id: &KeyId) -> Result<Key, ResourceError> {
         let closed = self.take(id);
+        self.shared.revoked.send_replace(());
         match self.shared.store.revoke_key(id).await {
             Ok(revoked) => {
                 let key = revoked.ok_or_else(|| ResourceError::not_found(KIND, id.as_str()))?;
@@ -233,6 +253,24 @@ mod tests {
         // Asked once, and left.
         let _ = keys.revoke(&made.key.id).now_or_never();
         assert_eq!(keys.authenticate(&made.secret).await, None);
+    }
+
+    #[tokio::test]
+    async fn whoever_came_in_with_a_key_hears_when_it_is_revoked() {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = keys(&directory).await;
+        let (one, other) = (Create::default(), Create::default());
+        let (one, other) = (keys.create(one).await.unwrap(), keys.create(other).await.unwrap());
+        let caller = async |secret: &str| keys.authenticate(secret).await.unwrap();
+        let (one_caller, other_caller) = (caller(&one.secret).await, caller(&other.secret).await);
+        let mut out = Box::pin(keys.shut_out(&one_caller));
+        assert!(out.as_mut().now_or_never().is_none());
+        keys.revoke(&other.key.id).await.unwrap();
+        assert!(out.as_mut().now_or_never().is_none());
+        keys.revoke(&one.key.id).await.unwrap();
+        out.await;
+        keys.shut_out(&other_caller).await;
+        assert!(keys.shut_out(&Caller::Admin).now_or_never().is_none());
     }
 
     #[tokio::test]

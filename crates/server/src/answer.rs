@@ -203,10 +203,16 @@ impl Answering {
     }
 
     async fn call(&self, route: &Route, mut call: Call, body: Body) -> Result<Reply, ApiError> {
-        match &route.body {
-            Some(wanted) => call.body = json::parse(&self.reader.read(body, wanted.limit).await?)?,
-            None => body::discard(body).await,
-        }
+        let _held = if let Some(wanted) = &route.body {
+            let workspace = call.identity.as_ref().map(|identity| &identity.workspace);
+            let share = self.reader.share(workspace);
+            let read = self.reader.read(body, wanted.limit, &share).await?;
+            call.body = json::parse(&read.bytes)?;
+            read.held
+        } else {
+            body::discard(body).await;
+            None
+        };
         (route.handler)(call).await
     }
 }

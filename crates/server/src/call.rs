@@ -9,6 +9,7 @@ use crate::rate::Meter;
 use crate::router::Parameters;
 use control::Hosted;
 use domain::WorkspaceId;
+use futures_util::future::BoxFuture;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
@@ -39,6 +40,15 @@ impl Call {
         identity
             .map(|identity| &identity.workspace)
             .ok_or_else(|| ApiError::authentication("a key is needed"))
+    }
+
+    /// Until the key that the request came with opens nothing any more.
+    pub(crate) fn shut_out(&self) -> BoxFuture<'static, ()> {
+        let keys = self.api.resources.keys().clone();
+        match self.identity.clone() {
+            Some(identity) => Box::pin(async move { keys.shut_out(&identity.caller).await }),
+            None => Box::pin(std::future::pending()),
+        }
     }
 
     /// Sessions, where they are served.

@@ -31,11 +31,11 @@ pub struct Limits {
     pub body_pause: Duration,
     /// For a whole body.
     pub body_deadline: Duration,
-    /// Of bodies that are read at the same time, all together.
+    /// Of bodies that are read or answered at the same time, all together; a workspace may have a quarter of it.
     pub buffered_bytes: usize,
     /// Between two pings to the other end of a `WebSocket`.
     pub ping: Duration,
-    /// For a sign of life from the other end of a `WebSocket`, and for it to take any byte that it is sent.
+    /// For a client to take any byte that it is sent, and for a sign of life from the other end of a `WebSocket`.
     pub silence: Duration,
     /// For requests that are being answered when the server is told to end.
     pub drain: Duration,

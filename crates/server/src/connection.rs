@@ -3,6 +3,7 @@
 use crate::answer::Answering;
 use crate::config::Limits;
 use crate::ending::{Ending, UnderWay};
+use crate::paced::Paced;
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use hyper::server::conn::http1;
@@ -46,7 +47,7 @@ pub(crate) async fn serve(answering: Arc<Answering>, limits: Limits, stream: Tcp
         .header_read_timeout(limits.head_deadline)
         .max_headers(limits.headers)
         .max_buf_size(limits.head_bytes)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Paced::new(stream, limits.silence)), service)
         .with_upgrades();
     tokio::pin!(serving);
     let ended = tokio::select! {

@@ -3,6 +3,7 @@
 //! A client that does not read holds up nobody: it has one value on its way, and is served from the store when it comes
 //! back to it. A ping says that it fell behind.
 
+use bytes::Bytes;
 use control::{AccessError, EventStream, Item};
 use domain::EventId;
 use serde::Serialize;
@@ -20,8 +21,8 @@ pub(crate) struct Shown {
     /// Of an event; a client that comes back names the last one that it has.
     pub(crate) id: Option<EventId>,
     pub(crate) kind: String,
-    /// One line: JSON has no line ends of its own.
-    pub(crate) json: String,
+    /// One line: JSON has no line ends of its own. Clients of one session share it.
+    pub(crate) json: Bytes,
 }
 
 /// Which previews a client wants, and of which events it has seen the start.
@@ -48,19 +49,16 @@ impl Following {
                     let event = &logged.event;
                     self.wanted.started.remove(&event.id);
                     let id = Some(event.id.clone());
-                    return Ok(Some(Shown::new(id, event.body.kind(), event)));
+                    return Ok(Some(Shown::of(id, event.body.kind(), logged.json())));
                 }
                 Some(Item::Preview(preview)) => {
                     if self.wanted.wants(&preview) {
-                        return Ok(Some(Shown::new(None, kind(&preview), &*preview)));
+                        return Ok(Some(Shown::new(kind(&preview), &*preview)));
                     }
                 }
                 Some(Item::Behind) => {
-                    return Ok(Some(Shown::new(
-                        None,
-                        "ping",
-                        &json!({"type": "ping", "behind": true}),
-                    )));
+                    let ping = json!({"type": "ping", "behind": true});
+                    return Ok(Some(Shown::new("ping", &ping)));
                 }
                 None => return Ok(None),
             }
@@ -69,10 +67,15 @@ impl Following {
 }
 
 impl Shown {
-    pub(crate) fn new<T: Serialize>(id: Option<EventId>, kind: &str, value: &T) -> Self {
-        let json = serde_json::to_string(value).unwrap_or_else(|error| {
+    /// What is no event.
+    pub(crate) fn new<T: Serialize>(kind: &str, value: &T) -> Self {
+        Self::of(None, kind, serde_json::to_vec(value).map(Bytes::from))
+    }
+
+    fn of(id: Option<EventId>, kind: &str, json: Result<Bytes, serde_json::Error>) -> Self {
+        let json = json.unwrap_or_else(|error| {
             tracing::error!(%error, kind, "an event cannot be written as JSON");
-            String::new()
+            Bytes::new()
         });
         Self {
             id,

@@ -26,6 +26,7 @@ use crate::reply::Reply;
 use crate::route::BODY_BYTES;
 use client::Client;
 use domain::SessionId;
+use futures_util::FutureExt as _;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use metered::Metered;
@@ -41,8 +42,9 @@ pub(crate) fn reply(mut call: Call, session: SessionId, following: Following) ->
         return Err(handshake::required());
     };
     let limits = call.reader.limits().clone();
-    let memory = call.reader.memory(BODY_BYTES);
+    let share = call.reader.share(Some(call.workspace()?));
     let ending = call.ending.clone();
+    let shut_out = call.shut_out().shared();
     let open = call.api.metrics.http.stream();
     let client = Client::new(call, session)?;
     // What is logged of it is of the request that opened it.
@@ -50,8 +52,13 @@ pub(crate) fn reply(mut call: Call, session: SessionId, following: Following) ->
         let _open = open;
         match upgrade.await {
             Ok(upgraded) => {
-                let (socket, flow) = Metered::new(TokioIo::new(upgraded), memory);
-                let talk = Talk { limits, flow, ending };
+                let (socket, flow) = Metered::new(TokioIo::new(upgraded), share, BODY_BYTES);
+                let talk = Talk {
+                    limits,
+                    flow,
+                    ending,
+                    shut_out,
+                };
                 talk.run(socket, client, following).await;
             }
             Err(error) => tracing::debug!(%error, "a connection did not become a WebSocket"),

@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use wire::Event;
 
 /// What one answer may hold before it is cut, at least one event.
-pub(crate) const PAGE_BYTES: usize = 8 << 20;
+pub(crate) const PAGE_BYTES: usize = 2 << 20;
 
 /// An event with its place in the log.
 #[derive(Debug, Clone, PartialEq)]
@@ -149,6 +149,16 @@ impl Store {
 
     /// Events in the order of the log. The answer may be shorter than the limit; only an empty one is the end.
     pub async fn events(&self, session: &SessionId, query: Query<'_>) -> Result<Vec<LoggedEvent>, Error> {
+        self.events_within(session, query, PAGE_BYTES).await
+    }
+
+    /// The same, with at most so many bytes of them together, or one event.
+    pub async fn events_within(
+        &self,
+        session: &SessionId,
+        query: Query<'_>,
+        most_bytes: usize,
+    ) -> Result<Vec<LoggedEvent>, Error> {
         let mut sql = QueryBuilder::<Sqlite>::new(
             "SELECT seq, id, body, created_at, processed_at FROM events WHERE session_id = ",
         );
@@ -169,7 +179,7 @@ impl Store {
         let mut found = Vec::new();
         while let Some(row) = rows.try_next().await.map_err(Error::at("reading events"))? {
             bytes += row.get::<&str, _>("body").len();
-            if bytes > PAGE_BYTES && !found.is_empty() {
+            if bytes > most_bytes && !found.is_empty() {
                 break;
             }
             found.push(logged_event(session, &row)?);
@@ -188,6 +198,18 @@ impl Store {
         .await
         .map_err(Error::at("reading queued events"))?;
         rows.iter().map(|row| logged_event(session, row)).collect()
+    }
+
+    /// The numbers of these.
+    pub async fn queued(&self, session: &SessionId) -> Result<Vec<u64>, Error> {
+        let numbers: Vec<i64> = sqlx::query_scalar(
+            "SELECT seq FROM events WHERE session_id = $1 AND processed_at IS NULL ORDER BY seq",
+        )
+        .bind(session.as_str())
+        .fetch_all(self.readers())
+        .await
+        .map_err(Error::at("reading what waits"))?;
+        Ok(numbers.into_iter().map(|seq| seq as u64).collect())
     }
 
     /// A message, and what its operator added to it.

@@ -163,7 +163,7 @@ impl Owner {
                 Shown::Preview(preview) => Some(Item::Preview(Arc::new(preview))),
                 Shown::Event(id) => {
                     let stored = |logged: &LoggedEvent| logged.event.id == id;
-                    events.next_if(stored).map(|logged| Item::Event(Arc::new(logged)))
+                    events.next_if(stored).map(Item::from)
                 }
             }));
     }

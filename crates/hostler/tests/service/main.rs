@@ -12,6 +12,7 @@ mod output;
 mod place;
 mod readiness;
 mod searching;
+mod served;
 mod servers;
 mod serving;
 mod traces;

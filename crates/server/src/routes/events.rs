@@ -64,12 +64,12 @@ async fn stream(mut call: Call) -> Result<Reply, ApiError> {
     let after = after.transpose()?;
     let id = id(&call)?;
     let events = call.sessions()?.stream(call.workspace()?, &id, after);
-    Ok(sse::reply(
-        events.await?,
-        wanted.event_deltas,
-        call.ending.clone(),
-        call.api.metrics.http.stream(),
-    ))
+    let terms = sse::Terms {
+        ending: call.ending.clone(),
+        shut_out: call.shut_out(),
+        _open: call.api.metrics.http.stream(),
+    };
+    Ok(sse::reply(events.await?, wanted.event_deltas, terms))
 }
 
 async fn talk(mut call: Call) -> Result<Reply, ApiError> {

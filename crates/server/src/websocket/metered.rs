@@ -3,26 +3,26 @@
 //! A frame is gathered below what reads it. Its first bytes are free; for more it waits for the memory that all bodies
 //! share, and so the client waits.
 
+use crate::memory::{FREE_BYTES, Held, Share};
+use futures_util::future::BoxFuture;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
-use tokio_util::sync::PollSemaphore;
 
-/// Of a frame, before it takes of the memory that bodies share.
-const FREE_BYTES: usize = 64 << 10;
 /// Around what is in a client's control frame: two bytes and the mask.
 const CONTROL_HEAD: usize = 6;
 
 pub(super) struct Metered<T> {
     inner: T,
     flow: Arc<Flow>,
-    memory: PollSemaphore,
-    permits: u32,
+    share: Share,
+    /// That a large frame may have.
+    most_bytes: usize,
+    waiting: Option<BoxFuture<'static, Option<Held>>>,
 }
 
 /// What has passed.
@@ -38,18 +38,19 @@ pub(super) struct Flow {
 struct Gathered {
     bytes: usize,
     since: Option<Instant>,
-    memory: Option<OwnedSemaphorePermit>,
+    memory: Option<Held>,
 }
 
 impl<T> Metered<T> {
-    /// With the memory that a large frame needs, and how much of it.
-    pub(super) fn new(inner: T, memory: (Arc<Semaphore>, u32)) -> (Self, Arc<Flow>) {
+    /// With the memory that a large frame takes of, and how much of it.
+    pub(super) fn new(inner: T, share: Share, most_bytes: usize) -> (Self, Arc<Flow>) {
         let flow = Arc::new(Flow::default());
         let metered = Self {
             inner,
             flow: Arc::clone(&flow),
-            memory: PollSemaphore::new(memory.0),
-            permits: memory.1,
+            share,
+            most_bytes,
+            waiting: None,
         };
         (metered, flow)
     }
@@ -114,8 +115,13 @@ impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.flow.needs_memory() {
-            let permits = this.permits;
-            let memory = ready!(this.memory.poll_acquire_many(context, permits));
+            let (share, most_bytes) = (&this.share, this.most_bytes);
+            let waiting = this.waiting.get_or_insert_with(|| {
+                let share = share.clone();
+                Box::pin(async move { share.hold(most_bytes).await })
+            });
+            let memory = ready!(waiting.as_mut().poll(context));
+            this.waiting = None;
             this.flow.gathered().memory = memory;
         }
         let before = buffer.filled().len();
@@ -148,26 +154,28 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Memory;
+    use futures_util::FutureExt as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     #[tokio::test]
     async fn a_large_message_waits_for_memory_and_gives_it_back_when_it_is_done() {
-        let memory = Arc::new(Semaphore::new(10));
+        let share = Memory::new(4 << 20).share(None);
         let (mut far, near) = tokio::io::duplex(1 << 20);
-        let (mut metered, flow) = Metered::new(near, (Arc::clone(&memory), 10));
+        let (mut metered, flow) = Metered::new(near, share.clone(), 1 << 20);
         far.write_all(&vec![0; FREE_BYTES + 2]).await.unwrap();
         let mut buffer = vec![0; FREE_BYTES + 1];
-        let all = Arc::clone(&memory).acquire_many_owned(10).await.unwrap();
+        let all = share.hold(1 << 20).await;
         metered.read_exact(&mut buffer).await.unwrap();
         let mut next = [0];
         let mut reading = Box::pin(metered.read_exact(&mut next));
         assert!(futures_util::poll!(&mut reading).is_pending());
         drop(all);
         reading.await.unwrap();
-        assert_eq!(memory.available_permits(), 0);
+        assert!(share.hold(1).now_or_never().is_none());
         assert!(flow.since().is_some());
         flow.done();
-        assert_eq!(memory.available_permits(), 10);
+        assert!(share.hold(1 << 20).now_or_never().is_some());
         assert!(flow.since().is_none());
     }
 

@@ -10,6 +10,7 @@ use crate::ending::Ending;
 use crate::following::Following;
 use crate::route::BODY_BYTES;
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, Shared};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use std::sync::Arc;
@@ -18,12 +19,16 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+const SHUT_OUT: &str = "the key does not open this session any more";
 /// Of each connection, while nothing comes.
 const READ_BUFFER: usize = 4 << 10;
+/// The most of a text that is sent in one frame.
+const FRAGMENT: usize = 64 << 10;
 /// For the last frame to leave, and for the client to close after it.
 const CLOSING: Duration = Duration::from_secs(5);
 /// What a client still sends after the end is read and dropped, so that it gets to read why.
@@ -33,6 +38,8 @@ pub(super) struct Talk {
     pub(super) limits: Limits,
     pub(super) flow: Arc<Flow>,
     pub(super) ending: Ending,
+    /// The key that opened it opens nothing any more.
+    pub(super) shut_out: Shared<BoxFuture<'static, ()>>,
 }
 
 /// How a talk ends.
@@ -85,6 +92,7 @@ impl Talk {
             let message = tokio::select! {
                 biased;
                 () = self.ending.closed() => break End::Close(CloseCode::Away, "the server is ending: connect again"),
+                () = self.shut_out.clone() => break End::Close(CloseCode::Policy, SHUT_OUT),
                 message = stream.next() => message,
             };
             match message {
@@ -97,7 +105,7 @@ impl Talk {
                     // Whoever does not take it has ended the talk.
                     let _ = says.send(Said::Answer(answered.json)).await;
                     if answered.is_shut_out {
-                        break End::Close(CloseCode::Policy, "the key does not open this session any more");
+                        break End::Close(CloseCode::Policy, SHUT_OUT);
                     }
                 }
                 Some(Ok(Message::Ping(payload) | Message::Pong(payload))) => self.flow.control(payload.len()),
@@ -128,19 +136,24 @@ impl Talk {
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = (self.flow.read(), Instant::now());
         loop {
-            let message = tokio::select! {
+            let json: Bytes = tokio::select! {
                 biased;
                 said = said.recv() => match said {
-                    Some(Said::Answer(json)) => Message::text(json),
+                    Some(Said::Answer(json)) => json.into(),
                     Some(Said::End(end)) => return end,
                     None => return End::Lost,
                 },
-                _ = pings.tick() => match self.overdue(&mut heard) {
-                    Some(end) => return end,
-                    None => Message::Ping(Bytes::new()),
-                },
+                _ = pings.tick() => {
+                    if let Some(end) = self.overdue(&mut heard) {
+                        return end;
+                    }
+                    if !self.put(sink, Message::Ping(Bytes::new())).await {
+                        return End::Lost;
+                    }
+                    continue;
+                }
                 next = following.next() => match next {
-                    Ok(Some(shown)) => Message::text(shown.json),
+                    Ok(Some(shown)) => shown.json,
                     Ok(None) if self.ending.is_closed() => {
                         return End::Close(CloseCode::Away, "the server is ending: connect again");
                     }
@@ -151,9 +164,34 @@ impl Talk {
                     }
                 },
             };
-            if !self.put(sink, message).await {
+            if !self.put_text(sink, &json).await {
                 return End::Lost;
             }
+        }
+    }
+
+    /// In fragments: a frame that is on its way is a copy.
+    async fn put_text<T>(
+        &self,
+        sink: &mut SplitSink<WebSocketStream<Metered<T>>, Message>,
+        text: &Bytes,
+    ) -> bool
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut from = 0;
+        loop {
+            let to = text.len().min(from + FRAGMENT);
+            let data = if from == 0 { Data::Text } else { Data::Continue };
+            let is_last = to == text.len();
+            let frame = Frame::message(text.slice(from..to), OpCode::Data(data), is_last);
+            if !self.put(sink, Message::Frame(frame)).await {
+                return false;
+            }
+            if is_last {
+                return true;
+            }
+            from = to;
         }
     }
 

@@ -1,6 +1,7 @@
 //! Connections: slow, greedy, half-closed and too many of them; and the end of the server.
 
 use crate::{ADMIN, resources};
+use control::Resources;
 use server::{Api, Config, Ending, Limits, NoUpstream};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ const SHORT: Duration = Duration::from_millis(100);
 struct Running {
     address: SocketAddr,
     ending: Ending,
+    resources: Resources,
     task: JoinHandle<()>,
     _directory: TempDir,
 }
@@ -25,8 +27,9 @@ struct Running {
 impl Running {
     async fn new(limits: Limits) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let resources = resources(&directory).await;
         let api = Api {
-            resources: resources(&directory).await,
+            resources: resources.clone(),
             sessions: None,
             upstream: Arc::new(NoUpstream),
             metrics: metrics::Metrics::default(),
@@ -45,6 +48,7 @@ impl Running {
         Self {
             address,
             ending,
+            resources,
             task,
             _directory: directory,
         }
@@ -287,4 +291,63 @@ async fn the_end_does_not_wait_for_ever() {
     running.ending.cut();
     timeout(PATIENCE, running.task).await.expect("it ends").unwrap();
     assert_eq!(stuck.read(&mut [0; 1]).await.unwrap_or(0), 0);
+}
+
+#[tokio::test]
+async fn whoever_asks_and_does_not_read_is_cut() {
+    let limits = Limits {
+        connections: 1,
+        silence: SHORT,
+        ..Limits::default()
+    };
+    let running = Running::new(limits).await;
+    let mut stuck = running.connect().await;
+    let request = b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
+    let asking = async { while stuck.write_all(&request).await.is_ok() {} };
+    timeout(PATIENCE, asking).await.expect("it is cut");
+    let answer = running
+        .exchange(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn whoever_sends_slowly_takes_no_room_from_another_workspace() {
+    let limits = Limits {
+        buffered_bytes: 1 << 20,
+        ..Limits::default()
+    };
+    let running = Running::new(limits).await;
+    let key = |workspace: &str| {
+        let create = wire::keys::Create {
+            name: None,
+            workspace_id: Some(workspace.parse().unwrap()),
+        };
+        running.resources.keys().create(create)
+    };
+    let (slow, other) = (
+        key("slow").await.unwrap().secret,
+        key("other").await.unwrap().secret,
+    );
+    let post = |key: &str, length: usize| {
+        format!(
+            "POST /v1/agents HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\nexpect: 100-continue\r\n\
+                 connection: close\r\ncontent-length: {length}\r\n\r\n"
+        )
+    };
+    let mut unfinished = Vec::new();
+    for _ in 0..8 {
+        let mut stream = running.connect().await;
+        stream.write_all(post(&slow, 4_000_000).as_bytes()).await.unwrap();
+        until(&mut stream, "100 Continue").await;
+        stream.write_all(&vec![b' '; 100_000]).await.unwrap();
+        unfinished.push(stream);
+    }
+    let system = "x".repeat(90_000);
+    let large = format!("{{\"name\": \"n\", \"model\": \"m\", \"system\": \"{system}\"}}");
+    for (key, body) in [(&other, large.as_str()), (&slow, AGENT)] {
+        let request = post(key, body.len()) + body;
+        let answer = running.exchange(request.as_bytes()).await;
+        assert!(answer.contains("HTTP/1.1 200 OK"), "{answer}");
+    }
 }

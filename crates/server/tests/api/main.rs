@@ -3,6 +3,7 @@
 
 mod agents;
 mod bad_input;
+mod clients;
 mod connections;
 mod environments;
 mod errors;
@@ -11,7 +12,9 @@ mod metrics;
 mod models;
 mod no_sandbox;
 mod openapi;
+mod running;
 mod sessions;
+mod streams;
 mod websocket;
 mod workspaces;
 
@@ -74,11 +77,15 @@ impl Answer {
 
 /// With sessions, of which none can run.
 async fn api(directory: &TempDir, upstream: Arc<dyn Upstream>) -> Api {
+    api_on(NoSandbox::Refused, directory, upstream).await
+}
+
+async fn api_on(backend: NoSandbox, directory: &TempDir, upstream: Arc<dyn Upstream>) -> Api {
     let resources = resources(directory).await;
     let metrics = ::metrics::Metrics::default();
     let control = Control::start(Parts {
         store: resources.store().clone(),
-        backend: Arc::new(NoSandbox),
+        backend: Arc::new(backend),
         network: Arc::new(NoNetwork),
         settings: Settings::default(),
         meter: metrics.sessions.clone(),

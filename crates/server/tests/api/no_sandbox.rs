@@ -5,7 +5,12 @@ use control::{Attachment, Grant, Network, NetworkError};
 use domain::{SandboxId, SessionId};
 use sandbox::{Backend, ChangeReader, Created, Error, Listeners, Observation, Report, Spec};
 
-pub struct NoSandbox;
+pub enum NoSandbox {
+    /// It is said at once that there are none.
+    Refused,
+    /// One that is asked for never comes.
+    Awaited,
+}
 
 fn none(id: &SandboxId) -> Error {
     Error::NotFound { id: id.clone() }
@@ -18,9 +23,12 @@ impl Backend for NoSandbox {
     }
 
     async fn create(&self, _: &Spec) -> Result<Created, Error> {
-        Err(Error::Unsupported {
-            missing: "sandboxes".to_owned(),
-        })
+        match self {
+            Self::Refused => Err(Error::Unsupported {
+                missing: "sandboxes".to_owned(),
+            }),
+            Self::Awaited => std::future::pending().await,
+        }
     }
 
     async fn attach(&self, id: &SandboxId) -> Result<Created, Error> {

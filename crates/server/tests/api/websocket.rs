@@ -1,28 +1,22 @@
 //! Sessions over a `WebSocket`, on real connections.
 
+use crate::running::Running;
 use crate::sessions::message;
-use crate::{ADMIN, ENDLESS, api};
-use control::Hosted;
-use domain::{SessionId, WorkspaceId};
+use crate::{ADMIN, ENDLESS};
+use domain::WorkspaceId;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
-use server::{Api, Config, Ending, Limits, NoUpstream, Rates};
-use std::net::SocketAddr;
-use std::sync::Arc;
+use server::{Limits, Rates};
 use std::time::Duration;
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
-use wire::Input as _;
-use wire::event_list::List;
 
 /// For what has to happen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -31,50 +25,7 @@ const SHORT: Duration = Duration::from_millis(100);
 type Socket = WebSocketStream<TcpStream>;
 type Header<'a> = (&'static str, &'a str);
 
-/// A server with one session.
-struct Running {
-    address: SocketAddr,
-    ending: Ending,
-    task: JoinHandle<()>,
-    api: Api,
-    session: SessionId,
-    _directory: TempDir,
-}
-
 impl Running {
-    async fn new() -> Self {
-        Self::with(Limits::default(), ENDLESS).await
-    }
-
-    async fn with(limits: Limits, rates: Rates) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let api = api(&directory, Arc::new(NoUpstream)).await;
-        let session = session(&api).await;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let server = Config {
-            limits,
-            rates,
-            ..Config::default()
-        }
-        .build(api.clone());
-        let ending = server.ending();
-        let running = server.run(vec![listener]);
-        let task = tokio::spawn(async move { running.await.unwrap() });
-        Self {
-            address,
-            ending,
-            task,
-            api,
-            session,
-            _directory: directory,
-        }
-    }
-
-    fn hosted(&self) -> &Hosted {
-        self.api.sessions.as_ref().unwrap()
-    }
-
     /// A handshake with the admin key, or with other headers in its place.
     async fn shake(
         &self,
@@ -103,28 +54,6 @@ impl Running {
     async fn socket(&self, query: &str) -> Socket {
         self.shake(query, &[("x-api-key", ADMIN)]).await.unwrap().0
     }
-}
-
-async fn session(api: &Api) -> SessionId {
-    let workspace = WorkspaceId::default();
-    let create = wire::agents::Create::read(json!({"name": "a", "model": "claude-sonnet-5-5"})).unwrap();
-    let agent = api.resources.agents().create(&workspace, create).await.unwrap();
-    let create = wire::environments::Create::read(json!({"name": "e"})).unwrap();
-    let environment = api
-        .resources
-        .environments()
-        .create(&workspace, create)
-        .await
-        .unwrap();
-    let create = json!({"agent": agent.id, "environment_id": environment.id});
-    let create = wire::sessions::Create::read(create).unwrap();
-    api.sessions
-        .as_ref()
-        .unwrap()
-        .create(&workspace, create)
-        .await
-        .unwrap()
-        .id
 }
 
 async fn send(socket: &mut Socket, value: &Value) {
@@ -358,25 +287,22 @@ async fn a_client_that_closes_is_answered() {
 }
 
 #[tokio::test]
-async fn a_key_that_was_revoked_sends_no_more() {
+async fn a_key_that_is_revoked_sends_no_more_and_hears_no_more() {
     let running = Running::new().await;
-    let create = wire::keys::Create {
-        name: None,
-        workspace_id: None,
-    };
     let keys = running.api.resources.keys();
-    let created = keys.create(create).await.unwrap();
-    let headers = [("x-api-key", created.secret.as_str())];
-    let (mut socket, _) = running.shake("", &headers).await.unwrap();
-    keys.revoke(&created.key.id).await.unwrap();
-    send(&mut socket, &message("hello")).await;
-    assert_eq!(kind_of(&value(&mut socket).await), "authentication_error");
+    let mut opened = Vec::new();
+    for _ in 0..2 {
+        let created = keys.create(wire::keys::Create::default()).await.unwrap();
+        let headers = [("x-api-key", created.secret.as_str())];
+        let (socket, _) = running.shake("", &headers).await.unwrap();
+        opened.push((created.key.id, socket));
+    }
+    let (_, mut other) = opened.pop().unwrap();
+    let (revoked, mut socket) = opened.pop().unwrap();
+    keys.revoke(&revoked).await.unwrap();
     assert_eq!(closed(&mut socket).await, CloseCode::Policy);
-    let workspace = WorkspaceId::default();
-    let log = running
-        .hosted()
-        .events(&workspace, &running.session, List::default());
-    assert!(log.await.unwrap().data.is_empty());
+    send(&mut other, &message("hello")).await;
+    assert_eq!(answer(&mut other).await["type"], "sent");
 }
 
 #[tokio::test]
@@ -427,4 +353,29 @@ async fn a_client_that_does_not_read_is_cut() {
     let mut other = running.socket("").await;
     other.send(Message::text("{}")).await.unwrap();
     assert_eq!(kind_of(&answer(&mut other).await), "invalid_request_error");
+}
+
+#[tokio::test]
+async fn a_reader_that_was_slow_is_told_so_and_misses_no_event() {
+    let running = Running::new().await;
+    let mut slow = running.socket("").await;
+    let large_text = "x".repeat(1 << 20);
+    for index in 0..24 {
+        running.say(&format!("{index} {large_text}")).await;
+    }
+    let log = running.rests_after(24).await;
+    let mut told = Vec::new();
+    let mut was_behind = false;
+    while told.len() < log.len() {
+        let value = value(&mut slow).await;
+        if value["type"] == "ping" {
+            assert_eq!(value, json!({"type": "ping", "behind": true}));
+            was_behind = true;
+        } else {
+            told.push(value["id"].clone());
+        }
+    }
+    assert!(was_behind);
+    let listed: Vec<Value> = log.iter().map(|event| event["id"].clone()).collect();
+    assert_eq!(told, listed);
 }

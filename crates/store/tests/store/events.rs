@@ -22,6 +22,30 @@ async fn events_are_numbered_from_one_without_gaps_and_read_back_as_they_were() 
 }
 
 #[tokio::test]
+async fn a_page_has_no_more_bytes_than_were_asked_for_and_at_least_one_event() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let session = session(&store).await;
+    let long = "x".repeat(1000);
+    let texts = ["a", "b", &long, "c"];
+    store.append(append(&session, &texts)).await.unwrap();
+    let mut pages = Vec::new();
+    let mut after = 0;
+    loop {
+        let query = Query {
+            after,
+            limit: 10,
+            types: &[],
+        };
+        let page = store.events_within(&session.id, query, 500).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = last.seq;
+        pages.push(page.iter().map(|event| event.seq).collect::<Vec<_>>());
+    }
+    assert_eq!(pages, [vec![1, 2], vec![3], vec![4]]);
+}
+
+#[tokio::test]
 async fn a_page_starts_after_a_number_and_holds_only_the_types_that_were_asked_for() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).await;
@@ -181,6 +205,7 @@ async fn a_queued_message_is_processed_once() {
         .unwrap();
     let waiting = |events: Vec<store::LoggedEvent>| events.iter().map(|event| event.seq).collect::<Vec<_>>();
     assert_eq!(waiting(store.queued_events(&session.id).await.unwrap()), [1, 3]);
+    assert_eq!(store.queued(&session.id).await.unwrap(), [1, 3]);
     let begin = Append {
         processed: vec![1],
         status: Some(SessionStatus::Running),
@@ -188,6 +213,7 @@ async fn a_queued_message_is_processed_once() {
     };
     store.append(begin).await.unwrap();
     assert_eq!(waiting(store.queued_events(&session.id).await.unwrap()), [3]);
+    assert_eq!(store.queued(&session.id).await.unwrap(), [3]);
     let log = whole_log(&store, &session.id).await;
     assert!(log[0].event.processed_at.is_some() && log[2].event.processed_at.is_none());
     assert_eq!(
