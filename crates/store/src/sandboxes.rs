@@ -33,14 +33,17 @@ impl Store {
             .await
     }
 
-    /// Sandboxes that are not destroyed and were made by another instance. Called by the holder of the lock, so that
-    /// instance is dead.
+    /// Sandboxes that are not destroyed and were made by another instance, without those of the API's sessions. Called by
+    /// the holder of the lock, so that instance is dead.
     pub async fn sandboxes_left_behind(&self) -> Result<Vec<Sandbox>, Error> {
-        let rows = sqlx::query("SELECT * FROM sandboxes WHERE state <> 'destroyed' AND instance_id <> $1")
-            .bind(self.instance().id().as_str())
-            .fetch_all(self.readers())
-            .await
-            .map_err(Error::at("looking for sandboxes left behind"))?;
+        let rows = sqlx::query(
+            "SELECT * FROM sandboxes WHERE state <> 'destroyed' AND instance_id <> $1 \
+             AND session_id IN (SELECT id FROM sessions WHERE workspace_id IS NULL)",
+        )
+        .bind(self.instance().id().as_str())
+        .fetch_all(self.readers())
+        .await
+        .map_err(Error::at("looking for sandboxes left behind"))?;
         rows.iter().map(sandbox).collect()
     }
 

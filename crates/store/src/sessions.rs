@@ -136,11 +136,12 @@ impl Store {
         rows.iter().map(session).collect()
     }
 
-    /// Sessions that another instance left running. Called by the holder of the lock, so that instance is dead.
+    /// Sessions that another instance left running, without those of the API: a server goes on with them. Called by the
+    /// holder of the lock, so that instance is dead.
     pub async fn sessions_left_running(&self) -> Result<Vec<Session>, Error> {
         let rows = sqlx::query(
             "SELECT * FROM sessions WHERE status <> 'idle' AND status <> 'terminated' AND instance_id <> $1 \
-             ORDER BY created_at",
+             AND workspace_id IS NULL ORDER BY created_at",
         )
         .bind(self.instance().id().as_str())
         .fetch_all(self.readers())

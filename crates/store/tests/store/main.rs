@@ -13,7 +13,7 @@ mod resources;
 
 use domain::{Limits, SessionId};
 use std::path::Path;
-use store::{Append, Instance, LoggedEvent, NewSession, Query, Session, Store};
+use store::{Append, Hosting, Instance, LoggedEvent, NewSession, Query, Session, Store};
 use time::OffsetDateTime;
 use wire::{Body, ContentBlock, Event};
 
@@ -24,6 +24,10 @@ async fn open(directory: &Path) -> Store {
 }
 
 async fn session(store: &Store) -> Session {
+    session_of(store, None).await
+}
+
+async fn session_of(store: &Store, hosting: Option<Hosting>) -> Session {
     let new = NewSession {
         id: SessionId::random(),
         title: Some("a title".into()),
@@ -32,7 +36,7 @@ async fn session(store: &Store) -> Session {
         limits: Limits::default(),
         egress_rules: serde_json::json!(["example.com"]),
         settings: serde_json::json!({"max_turns": 3}),
-        hosting: None,
+        hosting,
     };
     store.create_session(new).await.unwrap()
 }

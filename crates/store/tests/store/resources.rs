@@ -1,9 +1,9 @@
 //! Sessions, sandboxes, model calls and egress decisions.
 
-use crate::{append, open, session};
+use crate::{append, open, session, session_of};
 use domain::{Cost, SandboxId, SandboxState, SessionId, SessionStatus, Usage};
 use std::time::Duration;
-use store::{Append, Closed, Decision, Error, NewCall, OpenError, Outcome, SandboxChange, Store};
+use store::{Append, Closed, Decision, Error, Hosting, NewCall, OpenError, Outcome, SandboxChange, Store};
 use time::OffsetDateTime;
 
 fn call(session: &SessionId) -> NewCall {
@@ -154,6 +154,28 @@ async fn the_next_instance_finds_what_the_last_one_left_and_nothing_of_its_own()
     assert_eq!(told, [("cut", call(&made.id).request_bytes)]);
     store.claim_session(&made.id).await.unwrap();
     assert!(store.sessions_left_running().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_a_server_s_is_left_to_the_next_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let hosting = Hosting {
+        workspace_id: "default".to_owned(),
+        agent_id: "agent_1".to_owned(),
+        agent_version: 1,
+        environment_id: "env_1".to_owned(),
+        resource: serde_json::json!({}),
+    };
+    let made = session_of(&store, Some(hosting)).await;
+    let (sandbox, _) = begin(&store, &made).await;
+    store.close().await;
+    drop(store);
+    let store = open(directory.path()).await;
+    assert!(store.sandboxes_left_behind().await.unwrap().is_empty());
+    assert!(store.sessions_left_running().await.unwrap().is_empty());
+    assert_eq!(store.sandboxes_alive().await.unwrap()[0].id, sandbox);
+    assert_eq!(store.sessions_under_way().await.unwrap()[0].id, made.id);
 }
 
 #[tokio::test]
