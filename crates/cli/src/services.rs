@@ -30,6 +30,19 @@ pub struct StartOptions {
     pub tuning: Tuning,
 }
 
+impl StartOptions {
+    /// For what looks at a data directory and runs no agent.
+    pub(crate) fn to_look_at(data: PathBuf) -> Self {
+        Self {
+            data,
+            upstream: Upstream::None,
+            pool: 0,
+            lifetime: Lifetime::Host,
+            tuning: Tuning::default(),
+        }
+    }
+}
+
 /// Who answers model requests.
 #[derive(Clone)]
 pub enum Upstream {

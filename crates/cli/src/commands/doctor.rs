@@ -5,12 +5,10 @@ use crate::check::data_directory;
 use crate::commands::{end, start};
 use crate::environment::Environment;
 use crate::failure::Failure;
-use crate::services::{How, Services, StartOptions, Upstream};
+use crate::services::{How, Services, StartOptions};
 use crate::signals::Signals;
 use crate::style::Style;
 use crate::terminal::Terminal;
-use configuration::Tuning;
-use control::Lifetime;
 use domain::PriceTable;
 use sandbox::Report;
 use serde::Serialize;
@@ -35,13 +33,7 @@ pub(crate) async fn doctor(
     signals: &mut Signals,
 ) -> Result<(), Failure> {
     let data = data_directory(&arguments.data, environment)?;
-    let options = StartOptions {
-        data,
-        upstream: Upstream::None,
-        pool: 0,
-        lifetime: Lifetime::Host,
-        tuning: Tuning::default(),
-    };
+    let options = StartOptions::to_look_at(data);
     let running = start(services, &options, signals).await?;
     let findings = Findings {
         version: env!("CARGO_PKG_VERSION"),

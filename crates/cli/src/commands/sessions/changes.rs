@@ -8,13 +8,11 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::render::changes;
 use crate::review::{Review, discard, recover};
-use crate::services::{How, Running, Services, StartOptions, Upstream};
+use crate::services::{How, Running, Services, StartOptions};
 use crate::signals::Signals;
 use crate::style::Style;
 use crate::terminal::Terminal;
 use change_set::Allowed;
-use configuration::Tuning;
-use control::Lifetime;
 use domain::SessionId;
 use std::path::Path;
 use store::{Instance, Store};
@@ -77,13 +75,7 @@ async fn open(
         return Err(Failure::said("no_server", message)
             .hint(format!("start one: hostler serve --data {}", data.display())));
     }
-    let options = StartOptions {
-        data,
-        upstream: Upstream::None,
-        pool: 0,
-        lifetime: Lifetime::Host,
-        tuning: Tuning::default(),
-    };
+    let options = StartOptions::to_look_at(data);
     let running = start(services, &options, signals).await?;
     recover(&running.data, terminal);
     Ok(running)
