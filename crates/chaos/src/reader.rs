@@ -42,9 +42,9 @@ pub(crate) async fn read(
             following = None;
             continue;
         };
-        // Pings and errors of the stream are no events.
+        // Previews are no events.
         let Some(id) = record.id else { continue };
-        let event = serde_json::from_str(&record.data).unwrap_or(Value::String(record.data));
+        let event = serde_json::from_str(&record.json).unwrap_or(Value::String(record.json));
         standing.send_modify(|standing| standing.saw(&event));
         shown.push(event);
         last = Some(id);

@@ -2,7 +2,6 @@
 
 use crate::Failure;
 use client::Client;
-use outbound::ClientConfig;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -13,8 +12,6 @@ const MODEL: &str = "claude-sonnet-5-5";
 #[derive(Clone)]
 pub struct Api {
     client: Client,
-    /// For streams, whose answers do not end.
-    http: outbound::Client,
     url: String,
     key: String,
 }
@@ -39,7 +36,6 @@ impl Api {
         })?;
         Ok(Self {
             client,
-            http: outbound::Client::new(ClientConfig::default()),
             url: url.to_owned(),
             key: key.to_owned(),
         })
@@ -53,8 +49,8 @@ impl Api {
         &self.key
     }
 
-    pub(crate) fn http(&self) -> &outbound::Client {
-        &self.http
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 
     pub async fn get(&self, path: &str) -> Result<Value, Failure> {

@@ -9,7 +9,6 @@ mod following;
 mod place;
 mod process;
 mod progress;
-mod records;
 
 pub use api::{Api, Made, message};
 pub use failure::Failure;
@@ -17,4 +16,3 @@ pub use following::Following;
 pub use place::Place;
 pub use process::{Server, Setup};
 pub use progress::Progress;
-pub use records::{Record, Records};

@@ -84,7 +84,7 @@ async fn until_idle(mut following: Following) -> Result<u64, Failure> {
         let mut events = 0;
         while let Some(record) = following.next().await {
             events += u64::from(record.id.is_some());
-            if record.event == "session.status_idle" {
+            if record.kind == "session.status_idle" {
                 return Some(events);
             }
         }

@@ -75,8 +75,8 @@ pub(super) async fn lags(mut following: Following, mut measures: watch::Receiver
             record = following.next() => record,
         };
         let Some(record) = record else { return lags };
-        if record.event == "agent.tool_result" && *measures.borrow() {
-            lags.extend(lag(&record.data, SystemTime::now()));
+        if record.kind == "agent.tool_result" && *measures.borrow() {
+            lags.extend(lag(&record.json, SystemTime::now()));
         }
     }
 }
@@ -99,7 +99,7 @@ fn lag(data: &str, now: SystemTime) -> Option<Lag> {
 pub(super) async fn first_result(following: &mut Following) -> Result<(), Failure> {
     let found = async {
         while let Some(record) = following.next().await {
-            if record.event == "agent.tool_result" {
+            if record.kind == "agent.tool_result" {
                 return true;
             }
         }
