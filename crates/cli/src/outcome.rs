@@ -81,10 +81,9 @@ impl Outcome {
         self.duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     }
 
-    /// Of a server's session.
-    pub(crate) fn set_hosted(&mut self, words: Option<String>, usage: &SessionUsage) {
+    /// What a server says of its session.
+    pub(crate) fn set_usage(&mut self, usage: &SessionUsage) {
         let written = usage.cache_creation.unwrap_or_default();
-        self.result = words;
         self.usage = Usage {
             input_tokens: usage.input_tokens.unwrap_or(0),
             output_tokens: usage.output_tokens.unwrap_or(0),

@@ -90,16 +90,7 @@ async fn plan(
     environment: &Environment,
     signals: &mut Signals,
 ) -> Result<Plan, Failure> {
-    if arguments.runtime == RuntimeName::Claude {
-        return Err(
-            Failure::usage(CallError::Runtime).hint("leave --runtime out: hostler has one of its own")
-        );
-    }
-    if arguments.image.is_some() {
-        return Err(
-            Failure::usage(CallError::Image).hint("leave --image out: the sandbox shows this machine's /usr")
-        );
-    }
+    refuse_missing(arguments)?;
     let data = data_directory(&arguments.data, environment)?;
     let workspace = arguments
         .workspace
@@ -110,9 +101,7 @@ async fn plan(
         return Err(Failure::usage(CallError::NoWorkspace).hint("name the directory with --workspace DIR"));
     }
     let limits = limits(arguments)?;
-    let rules = Rules::parse(&arguments.allow_host).map_err(|error| {
-        Failure::usage(CallError::from(error)).hint("use api.example.com, *.example.com or host:port")
-    })?;
+    let rules = rules(arguments)?;
     let root = workspace.as_ref().map(|workspace| workspace.path.as_path());
     let (upstream, notice) = choose_upstream(arguments.simulate.as_deref(), root, environment)?;
     let own_server = matches!(
@@ -265,7 +254,29 @@ async fn session(
     failure.map_or(reviewed, Err)
 }
 
-fn show_result(result: Option<&str>, terminal: &mut Terminal) {
+/// What is not there yet, wherever it is asked for.
+fn refuse_missing(arguments: &RunArguments) -> Result<(), Failure> {
+    if arguments.runtime == RuntimeName::Claude {
+        return Err(
+            Failure::usage(CallError::Runtime).hint("leave --runtime out: hostler has one of its own")
+        );
+    }
+    if arguments.image.is_some() {
+        return Err(
+            Failure::usage(CallError::Image).hint("leave --image out: the sandbox shows this machine's /usr")
+        );
+    }
+    Ok(())
+}
+
+fn rules(arguments: &RunArguments) -> Result<Rules, Failure> {
+    Rules::parse(&arguments.allow_host).map_err(|error| {
+        Failure::usage(CallError::from(error)).hint("use api.example.com, *.example.com or host:port")
+    })
+}
+
+/// The answer, as whoever asked reads it.
+pub(crate) fn show_result(result: Option<&str>, terminal: &mut Terminal) {
     if let Some(result) = result {
         let shown = if terminal.out_is_terminal() {
             text::safe(result)

@@ -1,8 +1,8 @@
 //! `hostler run` with `HOSTLER_URL`: the session is that server's. Its agent and its environment are made for it alone, and
 //! are archived with it.
 
-use super::{CallError, limits, show_result};
-use crate::arguments::{RunArguments, RuntimeName};
+use super::{CallError, limits, refuse_missing, rules, show_result};
+use crate::arguments::RunArguments;
 use crate::check::read_prompt;
 use crate::commands::sessions::{OnSignal, Rested, follow, unread};
 use crate::entry::Entry;
@@ -17,7 +17,6 @@ use crate::signals::Signals;
 use crate::terminal::Terminal;
 use crate::trouble;
 use domain::{Cost, SessionId};
-use policy::Rules;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -54,7 +53,8 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     refuse(arguments)?;
     let Reach::Server(server) = Reach::find(&arguments.data, None, environment)? else {
-        return Ok(());
+        let message = "HOSTLER_URL names a server that is not asked";
+        return Err(Failure::said("start", message).hint("unset it to run on this machine"));
     };
     let plan = plan(arguments, signals).await?;
     let line = facts::sandbox_line(&limits(arguments)?, &rules(arguments)?);
@@ -91,15 +91,8 @@ pub(super) async fn run(
 
 /// What only works here.
 fn refuse(arguments: &RunArguments) -> Result<(), Failure> {
-    let refused =
-        |error: CallError| Err(Failure::usage(error).hint("unset HOSTLER_URL to run it on this machine"));
+    refuse_missing(arguments)?;
     let allow = &arguments.allow;
-    if arguments.runtime == RuntimeName::Claude {
-        return refused(CallError::Runtime);
-    }
-    if arguments.image.is_some() {
-        return refused(CallError::Image);
-    }
     let applies = arguments.apply || allow.apply_git || allow.apply_symlinks || allow.apply_executables;
     for (is_there, flag) in [
         (arguments.workspace.is_some(), "--workspace"),
@@ -107,16 +100,11 @@ fn refuse(arguments: &RunArguments) -> Result<(), Failure> {
         (arguments.simulate.is_some(), "--simulate"),
     ] {
         if is_there {
-            return refused(CallError::Elsewhere { flag });
+            return Err(Failure::usage(CallError::Elsewhere { flag })
+                .hint("unset HOSTLER_URL to run it on this machine"));
         }
     }
     Ok(())
-}
-
-fn rules(arguments: &RunArguments) -> Result<Rules, Failure> {
-    Rules::parse(&arguments.allow_host).map_err(|error| {
-        Failure::usage(CallError::from(error)).hint("use api.example.com, *.example.com or host:port")
-    })
 }
 
 async fn plan(arguments: &RunArguments, signals: &mut Signals) -> Result<Plan, Failure> {
@@ -129,7 +117,11 @@ async fn plan(arguments: &RunArguments, signals: &mut Signals) -> Result<Plan, F
         agent: json!({
             "name": NAME,
             "model": arguments.model,
-            "tools": [{"type": "agent_toolset_20260401"}],
+            // What a search asks leaves through the model API, whatever the network's rules are.
+            "tools": [{
+                "type": "agent_toolset_20260401",
+                "configs": [{"name": "web_search", "enabled": false}],
+            }],
             "hostler": {"max_turns": arguments.max_turns},
         }),
         environment: json!({
@@ -215,15 +207,17 @@ async fn attend(
         words,
         interrupted,
     } = rested.inspect_err(|_| terminal.quiet())?;
+    outcome.result.clone_from(&words);
+    terminal.quiet();
+    if !json {
+        show_result(words.as_deref(), terminal);
+    }
+    // Who cannot tell the cost now has told the answer.
     if let Ok(raw) = server.client.session(id).await
         && let Ok(session) = Session::read(&raw)
     {
-        outcome.set_hosted(words.clone(), &session.usage);
+        outcome.set_usage(&session.usage);
         let line = terminal.style().dim(&used(&session.usage));
-        terminal.quiet();
-        if !json {
-            show_result(words.as_deref(), terminal);
-        }
         terminal.line(&line);
     }
     if interrupted {

@@ -6,12 +6,12 @@ use super::place::{self, flags, refused, unread};
 use super::waits::waits;
 use crate::arguments::SendArguments;
 use crate::check::read_prompt;
+use crate::commands::run::show_result;
 use crate::entry::Entry;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::reach::Server;
 use crate::render::event_line::used;
-use crate::render::text::safe;
 use crate::render::waiting;
 use crate::session::Session;
 use crate::signals::Signals;
@@ -59,8 +59,8 @@ pub(super) async fn send(
             let how = (OnSignal::Leave, arguments.json);
             let Rested { idle, words, .. } =
                 follow(server.clone(), id, after, how, (terminal, signals)).await?;
-            if let Some(words) = words.filter(|_| !arguments.json) {
-                say(&words, terminal);
+            if !arguments.json {
+                show_result(words.as_deref(), terminal);
             }
             cost(&server, id, terminal).await;
             idle
@@ -164,16 +164,6 @@ async fn look(server: &Server, arguments: &SendArguments, sent: &[Entry]) -> Res
         return rests(StopReason::EndTurn);
     }
     Ok(Now::Follow)
-}
-
-/// The answer, as `hostler run` prints it.
-fn say(words: &str, terminal: &mut Terminal) {
-    let shown = if terminal.out_is_terminal() {
-        safe(words)
-    } else {
-        words.to_owned()
-    };
-    terminal.output((shown.trim_end().to_owned() + "\n").as_bytes());
 }
 
 /// Of the whole session. Who cannot tell it now keeps nobody from going on.
