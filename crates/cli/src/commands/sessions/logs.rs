@@ -53,6 +53,14 @@ pub(super) async fn logs(
     printer.pages(&mut pages).await
 }
 
+/// Why nothing is followed any more.
+#[derive(Debug, PartialEq, Eq)]
+enum Followed {
+    ToTheEnd,
+    /// Whoever read has gone.
+    Unread,
+}
+
 /// From now on, and what was before, unless an event is named to go on after.
 pub(super) async fn follow(
     arguments: &LogsArguments,
@@ -62,11 +70,13 @@ pub(super) async fn follow(
 ) -> Result<(), Failure> {
     let server = place::server(&arguments.place, environment)?;
     let mut printer = Printer::new(arguments, terminal);
-    tokio::select! {
-        outcome = printer.follow(server) => outcome?,
+    let followed = tokio::select! {
+        followed = printer.follow(server) => followed?,
         _ = signals.next() => return Ok(()),
+    };
+    if followed == Followed::ToTheEnd {
+        printer.terminal.line("the session has ended");
     }
-    printer.terminal.line("the session has ended");
     Ok(())
 }
 
@@ -125,7 +135,7 @@ impl<'a> Printer<'a> {
         Ok(())
     }
 
-    async fn follow(&mut self, server: Box<Server>) -> Result<(), Failure> {
+    async fn follow(&mut self, server: Box<Server>) -> Result<Followed, Failure> {
         let session = &self.arguments.session;
         self.last.clone_from(&self.arguments.since_event);
         let mut tail = None;
@@ -155,10 +165,10 @@ impl<'a> Printer<'a> {
                 Told::Away(reason) => self.terminal.line(&format!("{reason}; trying again")),
             }
             if self.terminal.reader_is_gone() {
-                break;
+                return Ok(Followed::Unread);
             }
         }
-        Ok(())
+        Ok(Followed::ToTheEnd)
     }
 
     fn print(&mut self, entry: &Entry) {
