@@ -54,10 +54,16 @@ pub fn pair() -> std::io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-/// Connects to a jailer that listens at a path.
+/// Connects to who listens at a path.
 pub fn connect(path: &Path) -> std::io::Result<OwnedFd> {
+    connect_within(path, None)
+}
+
+/// The same, where whoever listens may have too much to do; nor does sending wait longer then.
+pub fn connect_within(path: &Path, patience: Option<Duration>) -> std::io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    sockopt::set_socket_timeout(&socket, Timeout::Send, patience)?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket)
 }

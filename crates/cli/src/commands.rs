@@ -10,7 +10,6 @@ pub(crate) mod sessions;
 use crate::failure::Failure;
 use crate::services::{How, Running, Services, StartError, StartOptions};
 use crate::signals::Signals;
-use control::Readers;
 
 /// Starts the services, unless the user would rather not wait.
 pub(crate) async fn start(
@@ -48,11 +47,11 @@ fn explain(error: StartError) -> Failure {
 }
 
 /// Waits for everything to end; a user who will not wait leaves the rest to the next start.
-pub(crate) async fn end(running: Running, how: How, signals: &mut Signals) -> Option<Readers> {
+pub(crate) async fn end(running: Running, how: How, signals: &mut Signals) {
     // Nothing else is to hold on to what ends.
     let shutdown = { running }.shutdown;
     tokio::select! {
-        readers = shutdown(how) => readers,
-        _ = signals.next() => None,
+        _ = shutdown(how) => {}
+        _ = signals.next() => {}
     }
 }

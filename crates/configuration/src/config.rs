@@ -71,7 +71,8 @@ pub struct Limits {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ending {
-    pub requests: Time<0, HOUR>,
+    /// A successor waits two minutes for everything.
+    pub requests: Time<0, 60>,
     pub streams: Time<0, { 24 * HOUR }>,
 }
 

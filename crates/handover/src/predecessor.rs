@@ -19,9 +19,13 @@ pub struct Predecessor {
 impl Predecessor {
     /// Asks the server of a data directory to hand over; nothing where there is none. With what it listens on.
     pub async fn take(data: &Path) -> Result<Option<(Self, Vec<TcpListener>)>, HandoverError> {
-        let channel = match channel::connect(&data.join(SOCKET)) {
-            Err(error) if is_nobody(&error) => return Ok(None),
-            connected => Arc::new(connected.map_err(socket)?),
+        let path = data.join(SOCKET);
+        let connected = blocking(move || match channel::connect_within(&path, Some(ANSWER)) {
+            Err(error) if is_nobody(&error) => Ok(None),
+            connected => Ok(Some(connected.map_err(socket)?)),
+        });
+        let Some(channel) = connected.await?.map(Arc::new) else {
+            return Ok(None);
         };
         let predecessor = Self { channel };
         let asked = Arc::clone(&predecessor.channel);

@@ -2,6 +2,7 @@
 //! manager's: that one hears of the end of its own children, and does not start a service again whose main process is
 //! another's.
 
+use crate::command_line::fail;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -12,7 +13,7 @@ use std::process::{Command, ExitCode, Stdio};
 pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
     match start(arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+        Err(error) => fail(&format!("no successor can be started: {error}")),
     }
 }
 

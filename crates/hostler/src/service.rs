@@ -10,7 +10,7 @@ use sandbox_linux::{LinuxBackend, Options, give_up_root, hand_over, server_user}
 use store::Instance;
 
 pub(crate) fn prepare(settings: &ServeSettings) -> anyhow::Result<()> {
-    if !settings.take_over {
+    if !settings.take_over || !settings.data.exists() {
         // Made and looked at by its lock, which the server takes again as the user that it becomes.
         drop(Instance::open(&settings.data)?);
     }

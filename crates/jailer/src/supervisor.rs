@@ -24,6 +24,8 @@ const MISUSED: i32 = 2;
 
 /// Goes on in the background; returns in the process that was started, as soon as it is certain that somebody watches.
 pub fn run(service: &Service) -> Result<(), StepError> {
+    // What a service manager gave the server that started this one would stay open as long as this stays.
+    sys::close_from(3).during("close what was open", String::new)?;
     let disks = disk::directory(&disk::open_directory(&service.data)?, "disks")?;
     match flock(&disks, FlockOperation::NonBlockingLockExclusive) {
         Err(rustix::io::Errno::WOULDBLOCK) => return Ok(()),

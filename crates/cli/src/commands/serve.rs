@@ -18,7 +18,8 @@ use handover::{Post, Predecessor, Successor};
 use listeners::Listeners;
 use sd_notify::NotifyState;
 use server::{Api, Ending, ServeError};
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use upgrade::Upgrades;
@@ -88,6 +89,13 @@ async fn find(settings: &ServeSettings) -> Result<(Option<Predecessor>, Listener
     Ok((None, Listeners::open(settings)?))
 }
 
+#[derive(Debug, thiserror::Error)]
+#[error("what a server keeps for others cannot be put into {path}", path = path.display())]
+struct Unusable {
+    path: PathBuf,
+    source: io::Error,
+}
+
 /// A server that answers.
 struct Serving {
     post: Post,
@@ -115,7 +123,10 @@ impl Serving {
         settings: &ServeSettings,
         terminal: &mut Terminal,
     ) -> Result<Self, Failure> {
-        let failed = |error: std::io::Error| Failure::failed("start", error);
+        let failed = |source| {
+            let path = running.data.clone();
+            Failure::failed("start", Unusable { path, source })
+        };
         let given = settings.admin_key.as_ref();
         let (admin, origin) = AdminKey::find(&running.data, given.map(|given| given.key.as_str()))
             .map_err(|error| Failure::failed("start", error))?;
@@ -184,7 +195,8 @@ impl Serving {
                 {
                     tracing::warn!(after = ?self.answers, "requests that are still not answered are cut");
                 }
-                let readers = end(running, How::HandOver, signals).await;
+                // To its end, whatever is asked meanwhile: the next server is told that the data directory is free.
+                let readers = ({ running }.shutdown)(How::HandOver).await;
                 self.noted.leave();
                 if let Err(error) = successor.release().await {
                     tracing::error!(%error, "the next server did not take over: this one goes on");
