@@ -75,7 +75,10 @@ impl Reach {
         match Instance::open(&data) {
             Ok(instance) => Ok(Self::Directory(instance)),
             Err(taken @ InstanceError::Taken { .. }) => {
-                let known = known_admin_key(environment)?;
+                let known = match given {
+                    Some(_) => None,
+                    None => known_admin_key(environment)?,
+                };
                 let server = Server::holding(data, given.or(known.as_deref()), workspace, taken)?;
                 Ok(Self::Server(Box::new(server)))
             }

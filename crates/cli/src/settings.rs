@@ -7,15 +7,13 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::layers::{Layers, Source};
 use crate::services::Upstream;
-use configuration::Tuning;
-use configuration::key_file;
+use configuration::{Tuning, key_file};
+use control::AdminKey;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const LEAST_ADMIN_KEY: usize = 16;
-const MOST_ADMIN_KEY: usize = 1024;
 /// The keys of the file that name files with keys.
 pub(crate) const MODEL_KEY: &str = "upstream.api_key_file";
 pub(crate) const ADMIN_KEY: &str = "admin_key_file";
@@ -126,17 +124,17 @@ pub(crate) fn model_key(layers: &Layers) -> Result<Option<String>, Failure> {
 /// The environment's, or that of the file that the configuration names.
 pub(crate) fn admin_key(layers: &Layers, environment: &Environment) -> Result<Option<GivenKey>, Failure> {
     if let Some(key) = &environment.server_key {
-        // What it must be like is said by whoever takes it.
         let key = key.to_string_lossy().into_owned();
+        AdminKey::check(&key).map_err(Failure::usage)?;
         return Ok(Some(GivenKey { key, file: None }));
     }
     let Some(path) = &layers.config.admin_key_file else {
         return Ok(None);
     };
     let key = read(layers, ADMIN_KEY, &path.0)?;
-    if !(LEAST_ADMIN_KEY..=MOST_ADMIN_KEY).contains(&key.len()) {
+    if AdminKey::check(&key).is_err() {
         let problem = format!(
-            "names {}, whose key must have {LEAST_ADMIN_KEY} to {MOST_ADMIN_KEY} characters",
+            "names {}, which has no admin key: 16 to 1024 visible characters without spaces",
             path.0.display()
         );
         return Err(layers.wrong(ADMIN_KEY, &problem));

@@ -37,12 +37,19 @@ pub enum AdminKeyError {
 }
 
 impl AdminKey {
+    /// Whether it may be one: it has to go through an HTTP header.
+    pub fn check(given: &str) -> Result<(), AdminKeyError> {
+        if is_key(given) {
+            Ok(())
+        } else {
+            Err(AdminKeyError::Given)
+        }
+    }
+
     /// The given one; else the one that is kept in the data directory, which is made where there is none.
     pub fn find(directory: &Path, given: Option<&str>) -> Result<(Self, Origin), AdminKeyError> {
         if let Some(given) = given {
-            if !is_key(given) {
-                return Err(AdminKeyError::Given);
-            }
+            Self::check(given)?;
             return Ok((Self(given.to_owned()), Origin::Given));
         }
         let path = directory.join(FILE);
@@ -74,7 +81,6 @@ impl fmt::Debug for AdminKey {
     }
 }
 
-/// It has to go through an HTTP header.
 fn is_key(text: &str) -> bool {
     (LEAST_CHARACTERS..=MOST_CHARACTERS as usize).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_graphic())
