@@ -82,9 +82,17 @@ impl CallError {
                 || message.contains("prompt is too long") || message.contains("exceed context limit"))
     }
 
-    /// What is in the request cannot be taken, and is not too long: an image that is none, say.
-    pub(crate) fn is_refused_content(&self) -> bool {
-        matches!(self.status(), Some(400 | 422))
+    /// A file of the request cannot be taken: an image that is none, say.
+    pub(crate) fn is_refused_file(&self) -> bool {
+        let Self::Api { message, .. } = self else {
+            return false;
+        };
+        let message = message.to_ascii_lowercase();
+        let names_one = ["image", "document", "pdf", "media", "base64"]
+            .iter()
+            .any(|word| message.contains(word));
+        names_one
+            && matches!(self.status(), Some(400 | 422))
             && self.class() == "invalid_request"
             && !self.is_prompt_too_long()
     }

@@ -109,15 +109,16 @@ impl Answer {
         }
     }
 
-    /// With what an operator adds to a result.
+    /// With what an operator adds to a result, before it.
     pub(crate) fn noted(mut self, notes: &[String]) -> Self {
         if let Self::Result { content, .. } = &mut self
             && !notes.is_empty()
         {
+            // Before it: the end of a long result is cut off.
             let blocks = notes
                 .iter()
                 .map(|note| ContentBlock::text(message::reminder(note)));
-            content.get_or_insert_default().extend(blocks);
+            content.get_or_insert_default().splice(..0, blocks);
         }
         self
     }

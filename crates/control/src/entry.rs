@@ -3,24 +3,18 @@
 //! Reading needs no owner and writes nothing. The first thing to do starts one, which claims the session. One that could
 //! not write any more is followed by another as soon as that can be, so that nothing under way waits for a client.
 
-use crate::hub::Hub;
-use crate::owner::{Begin, COMMANDS, Command, End, GaveUp, Owner, Standing};
-use crate::record::Record;
-use crate::sessions::Parts;
-use crate::settings::Lifetime;
-use crate::tasks::{self, Task};
-use crate::{AccessError, Idle, reclaim, summary};
-use domain::{SessionId, SessionStatus};
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
-use tokio::time::Instant;
-use wire::StopReason;
+mod seat;
 
-/// Before a session is begun once more whose log could not be written, and between later attempts at most.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+use crate::hub::Hub;
+use crate::owner::{COMMANDS, Command, End, Owner, Standing};
+use crate::sessions::Parts;
+use crate::tasks::{self, Task};
+use crate::{AccessError, Idle};
+use domain::{SessionId, SessionStatus};
+use seat::Seat;
+use std::sync::Arc;
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use wire::StopReason;
 
 pub(crate) struct Entry {
     hub: Arc<Hub>,
@@ -208,103 +202,6 @@ impl Entry {
             task,
         });
         Ok(commands)
-    }
-}
-
-/// What the owners of a session have in common.
-struct Seat {
-    parts: Arc<Parts>,
-    id: SessionId,
-    hub: Arc<Hub>,
-    standing: watch::Sender<Standing>,
-}
-
-impl Seat {
-    fn begin_created(&self, Created { row, not_stored }: Created) -> Result<Begin, AccessError> {
-        let (epoch, record) = (row.epoch, Record::read(row)?);
-        Ok(Begin {
-            parts: self.parts.clone(),
-            record,
-            epoch,
-            create: not_stored.map(Box::new),
-            hub: self.hub.clone(),
-            standing: self.standing.clone(),
-            queue: VecDeque::new(),
-            processes: 0,
-            active: Duration::ZERO,
-            turn: None,
-            left: None,
-        })
-    }
-
-    /// Begins once more when the log can be written again. What is asked meanwhile is refused.
-    async fn begin_again(&self, gave_up: GaveUp) -> Option<(Begin, mpsc::Receiver<Command>)> {
-        let GaveUp { mut commands, error } = gave_up;
-        let mut pause = FIRST_PAUSE;
-        let mut next = Instant::now() + pause;
-        loop {
-            tokio::select! {
-                command = commands.recv() => match command? {
-                    Command::End { how: End::Leave | End::Shutdown, reply } => {
-                        let _ = reply.send(Ok(()));
-                        return None;
-                    }
-                    command => command.refuse(AccessError::Store(error.again()).into()),
-                },
-                () = tokio::time::sleep_until(next) => match self.begin().await {
-                    Ok(begin) => return Some((begin, commands)),
-                    Err(AccessError::NoSession { .. }) => return None,
-                    Err(error) => {
-                        tracing::warn!(%error, "the session cannot be gone on with yet");
-                        pause = (pause * 2).min(LONGEST_PAUSE);
-                        next = Instant::now() + pause;
-                    }
-                },
-            }
-        }
-    }
-
-    /// Claims the session and reads back what its owner must know.
-    async fn begin(&self) -> Result<Begin, AccessError> {
-        let Self { parts, id, .. } = self;
-        let (hub, standing, parts) = (self.hub.clone(), self.standing.clone(), parts.clone());
-        let row = parts.store.session(id).await?;
-        let epoch = match row.status {
-            SessionStatus::Running | SessionStatus::Rescheduling
-                if parts.settings.lifetime == Lifetime::Host =>
-            {
-                // An owner of this instance gave the session up in the middle of a turn.
-                let (epoch, idle) = reclaim::cut(&parts.store, &row, &self.hub).await?;
-                self.standing.send_modify(|standing| {
-                    *standing = Standing {
-                        busy: false,
-                        idle,
-                        gone: false,
-                    }
-                });
-                epoch
-            }
-            _ => parts.store.claim_session(id).await?,
-        };
-        let queue = parts.store.queued(id).await?.into();
-        let processes = parts.store.process_count(id).await?;
-        let active = summary::active(&parts.store, id).await?;
-        let (turn, left) = reclaim::left_behind(&parts, &row).await?;
-        let record = Record::read(row)?;
-        let create = None;
-        Ok(Begin {
-            parts,
-            record,
-            epoch,
-            create,
-            hub,
-            standing,
-            queue,
-            processes,
-            active,
-            turn,
-            left,
-        })
     }
 }
 

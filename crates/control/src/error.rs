@@ -92,6 +92,13 @@ fn list(failures: &[CleanupFailure]) -> String {
         .join("; ")
 }
 
+impl AccessError {
+    /// Whether the same may be possible later.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Store(error) if error.may_pass())
+    }
+}
+
 impl From<store::Error> for AccessError {
     fn from(error: store::Error) -> Self {
         match error {

@@ -14,6 +14,7 @@ mod events;
 mod hosted;
 mod hub;
 mod input;
+mod left_behind;
 mod message;
 mod network;
 mod owner;

@@ -55,12 +55,16 @@ pub(crate) enum Files {
     Lost,
 }
 
-/// What a new sandbox is built for.
-pub(crate) struct Grounds {
-    /// With the files of the one before it, if there was one.
-    pub keeps_files: bool,
+/// What a sandbox is built or looked for for.
+#[derive(Clone, Copy)]
+pub(crate) struct Grounds<'a> {
+    pub parts: &'a Parts,
+    pub record: &'a Record,
+    /// Of the turn that it is for.
+    pub tools: Option<&'a Toolset>,
     /// When the session's first message came, where this is for it.
     pub waiting_since: Option<Instant>,
+    pub trace: &'a SessionTrace,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -76,15 +80,11 @@ pub(crate) enum PlaceError {
 impl Place {
     /// Builds the sandbox, which is recorded already, on the files that the session has left if it is to keep them.
     pub(crate) async fn build(
-        parts: &Parts,
-        record: &Record,
+        grounds: Grounds<'_>,
         address: Address,
-        Grounds {
-            keeps_files,
-            waiting_since,
-        }: Grounds,
-        trace: &SessionTrace,
+        keeps_files: bool,
     ) -> Result<(Self, Files), PlaceError> {
+        let Grounds { parts, record, .. } = grounds;
         let before = if keeps_files {
             before(parts, record, &address.sandbox).await?
         } else {
@@ -107,7 +107,7 @@ impl Place {
             spec.files_from = Some(sandbox);
             match create(parts, &spec).await {
                 Ok(created) => {
-                    let place = Self::serve(parts, record, address, created, waiting_since, trace).await;
+                    let place = Self::serve(grounds, address, created).await;
                     return Ok((place?, Files::Kept));
                 }
                 Err(sandbox::Error::NotFound { .. }) => {}
@@ -116,33 +116,26 @@ impl Place {
         }
         spec.files_from = None;
         let created = create(parts, &spec).await?;
-        let place = Self::serve(parts, record, address, created, waiting_since, trace).await;
+        let place = Self::serve(grounds, address, created).await;
         Ok((place?, none))
     }
 
     /// Finds a sandbox that was built by a host before this one.
-    pub(crate) async fn find(
-        parts: &Parts,
-        record: &Record,
-        address: Address,
-        trace: &SessionTrace,
-    ) -> Result<Self, PlaceError> {
-        let created = parts.backend.attach(&address.sandbox).await?;
-        Self::serve(parts, record, address, created, None, trace).await
+    pub(crate) async fn find(grounds: Grounds<'_>, address: Address) -> Result<Self, PlaceError> {
+        let created = grounds.parts.backend.attach(&address.sandbox).await?;
+        Self::serve(grounds, address, created).await
     }
 
     async fn serve(
-        parts: &Parts,
-        record: &Record,
+        grounds: Grounds<'_>,
         Address {
             sandbox,
             token,
             state,
         }: Address,
         created: sandbox::Created,
-        waiting_since: Option<Instant>,
-        trace: &SessionTrace,
     ) -> Result<Self, PlaceError> {
+        let Grounds { parts, record, .. } = grounds;
         let session = &record.row.id;
         let spent = parts.store.model_call_sums(session).await;
         let attached = match spent {
@@ -152,9 +145,9 @@ impl Place {
                     rules: record.rules.clone(),
                     budget: record.settings.max_cost,
                     already_spent: spent.cost,
-                    waiting_since,
-                    trace: trace.clone(),
-                    web_search: searches(record.settings.tools.as_ref()),
+                    waiting_since: grounds.waiting_since,
+                    trace: grounds.trace.clone(),
+                    web_search: searches(grounds.tools),
                 };
                 let attached = parts.network.attach(session, grant, created.listeners).await;
                 attached.map_err(PlaceError::from)
@@ -185,9 +178,9 @@ impl Place {
     }
 
     /// The agent's tools from now on.
-    pub(crate) fn set_tools(&self, tools: &Toolset) {
+    pub(crate) fn set_tools(&self, tools: Option<&Toolset>) {
         if let Some(attachment) = &self.attachment {
-            attachment.set_web_search(searches(Some(tools)));
+            attachment.set_web_search(searches(tools));
         }
     }
 

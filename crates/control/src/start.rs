@@ -165,21 +165,27 @@ impl Start {
             Where::There(place) => Ok((place, None)),
             Where::Found(address) => {
                 let step = self.trace.sandbox(&address.sandbox, false);
-                let found = Place::find(&self.parts, &self.record, address, &self.trace).await;
+                let found = Place::find(self.grounds(None), address).await;
                 step.ended_as(&found, "sandbox_not_found");
                 Ok((found?, None))
             }
             Where::New { address, keeps_files } => {
                 let step = self.trace.sandbox(&address.sandbox, true);
-                let grounds = Grounds {
-                    keeps_files,
-                    waiting_since: self.waiting_since,
-                };
-                let built = Place::build(&self.parts, &self.record, address, grounds, &self.trace).await;
+                let built = Place::build(self.grounds(self.waiting_since), address, keeps_files).await;
                 step.ended_as(&built, "sandbox_not_started");
                 let (place, files) = built?;
                 Ok((place, Some(files)))
             }
+        }
+    }
+
+    fn grounds(&self, waiting_since: Option<Instant>) -> Grounds<'_> {
+        Grounds {
+            parts: &self.parts,
+            record: &self.record,
+            tools: self.tools.as_deref(),
+            waiting_since,
+            trace: &self.trace,
         }
     }
 

@@ -92,15 +92,18 @@ pub(crate) fn rebuild(mut events: Vec<LoggedEvent>, about: &About<'_>) -> Option
                 tool_use_id,
                 content,
                 is_error,
+            } if open.remove(tool_use_id) => {
+                let content = blocks(content.as_deref().unwrap_or_default());
+                lines.result(tool_use_id, &content, *is_error, at);
             }
-            | Body::UserCustomToolResult {
+            Body::UserCustomToolResult {
                 custom_tool_use_id: tool_use_id,
                 content,
                 is_error,
                 ..
             } if open.remove(tool_use_id) => {
-                let content = result_blocks(content.as_deref().unwrap_or_default());
-                lines.result(tool_use_id, &[content, notes].concat(), *is_error, at);
+                let content = custom_tools::told(content.as_deref(), *is_error);
+                lines.result(tool_use_id, &[notes, content].concat(), *is_error, at);
             }
             _ => {}
         }
@@ -159,15 +162,6 @@ fn blocks(content: &[ContentBlock]) -> Vec<Value> {
     content.iter().filter_map(message::block_json).collect()
 }
 
-/// The same of a tool's result, which may hold more.
-fn result_blocks(content: &[ContentBlock]) -> Vec<Value> {
-    let as_text = |block| custom_tools::found(block).map(|text| json!({"type": "text", "text": text}));
-    let given = content.iter();
-    given
-        .filter_map(|block| as_text(block).or_else(|| message::block_json(block)))
-        .collect()
-}
-
 fn reminders(note: Option<&LoggedEvent>) -> Vec<Value> {
     let notes = note
         .map(|logged| message::notes_of(&logged.event))
@@ -222,7 +216,7 @@ impl Lines<'_> {
                 is_error,
             } = translate::interrupted(id)
             {
-                let content = result_blocks(content.as_deref().unwrap_or_default());
+                let content = blocks(content.as_deref().unwrap_or_default());
                 self.result(&tool_use_id, &content, is_error, at);
             }
         }
@@ -430,7 +424,7 @@ mod tests {
         let brief = "<system-reminder>\nbe brief\n</system-reminder>";
         let celsius = "<system-reminder>\nin Celsius\n</system-reminder>";
         assert_eq!(texts(&lines[0]), [brief, "hi"]);
-        assert_eq!(texts(&lines[2]), ["Ulm\nhttps://x\n\nsunny", celsius]);
+        assert_eq!(texts(&lines[2]), [celsius, "Ulm\nhttps://x\n\nsunny"]);
         assert_eq!(lines.len(), 3);
     }
 

@@ -170,7 +170,8 @@ impl Keys {
     /// could not be revoked in the store goes on to open.
     pub async fn revoke(&self, id: &KeyId) -> Result<Key, ResourceError> {
         let closed = self.take(id);
-        self.shared.revoked.send_replace(());
+        // Not before the store has it: what was cut for a key that stays would have been cut for nothing.
+        let _told = Told(&self.shared.revoked);
         match self.shared.store.revoke_key(id).await {
             Ok(revoked) => {
                 let key = revoked.ok_or_else(|| ResourceError::not_found(KIND, id.as_str()))?;
@@ -229,6 +230,15 @@ fn shown(key: store::Key) -> Key {
         created_at: key.created_at,
         last_used_at: key.last_used_at,
         revoked_at: key.revoked_at,
+    }
+}
+
+/// Has whoever waits for keys to be revoked look again, however the attempt ends.
+struct Told<'a>(&'a watch::Sender<()>);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(());
     }
 }
 

@@ -103,9 +103,18 @@ pub fn answer(
     content: Option<&[ContentBlock]>,
     is_error: Option<bool>,
 ) -> Frame {
+    respond(request_id, &result(rpc_id, &called(content, is_error)))
+}
+
+/// The same result in a conversation that a runtime is given: bounded, as a runtime bounds it.
+pub fn told(content: Option<&[ContentBlock]>, is_error: Option<bool>) -> Vec<Value> {
+    mcp::Content::of(&called(content, is_error), mcp::Limits::default()).blocks
+}
+
+/// As MCP has it.
+fn called(content: Option<&[ContentBlock]>, is_error: Option<bool>) -> Value {
     let blocks: Vec<Value> = content.unwrap_or_default().iter().flat_map(blocks).collect();
-    let called = json!({"content": blocks, "isError": is_error == Some(true)});
-    respond(request_id, &result(rpc_id, &called))
+    json!({"content": blocks, "isError": is_error == Some(true)})
 }
 
 /// The frame that carries a JSON-RPC message back.
@@ -152,7 +161,7 @@ fn blocks(block: &ContentBlock) -> Vec<Value> {
 }
 
 /// A search result in words.
-pub fn found(block: &ContentBlock) -> Option<String> {
+fn found(block: &ContentBlock) -> Option<String> {
     let ContentBlock::SearchResult {
         source,
         title,

@@ -16,7 +16,7 @@ impl Turn<'_> {
         let conversation = &mut self.work.conversation;
         if error.is_prompt_too_long() {
             leave_out_large(conversation);
-        } else if error.is_refused_content() {
+        } else if error.is_refused_file() {
             leave_out_files(conversation);
         }
     }

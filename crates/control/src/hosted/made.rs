@@ -88,7 +88,7 @@ pub(super) fn budgetable(agent: &SessionAgent) -> Result<(), Refused> {
 /// The schema has checked that the amount is a number of cents.
 pub(super) fn cost(budget: &Budget) -> Cost {
     let cents: u64 = budget.max_list_cost.amount.parse().unwrap_or(0);
-    Cost::from_nano_usd(cents.saturating_mul(10_000_000))
+    Cost::from_nano_usd(cents.saturating_mul(Cost::CENT.nano_usd))
 }
 
 pub(super) fn toolset(agent: &SessionAgent) -> Toolset {

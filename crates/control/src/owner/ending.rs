@@ -1,7 +1,7 @@
 //! Ending a session for good, for now, or without a trace.
 
 use super::log::Batch;
-use super::{Owner, Quit, Work};
+use super::{Command, Owner, Quit, Work};
 use crate::conclusion::Conclusion;
 use crate::sessions::Parts;
 use crate::{AccessError, CleanupFailure, Idle, Refused, SendError, place};
@@ -39,7 +39,7 @@ impl Owner {
         }
         if let Some(answer) = self.needs_no_end(how) {
             let _ = reply.send(answer);
-            return Ok(());
+            return self.unless_archived();
         }
         let mut batch = Batch::default();
         if let Some(turn) = &mut self.turn {
@@ -60,7 +60,7 @@ impl Owner {
                 self.hub.show_deleted();
                 self.trace.end("removed", None);
             }
-            if kept && self.turn.take().is_some() {
+            if kept && self.turn.is_some() {
                 self.log_end(batch, how).await?;
             }
             let _ = reply.send(removed);
@@ -78,15 +78,19 @@ impl Owner {
             Err(AccessError::Cleanup { session, failures })
         });
         match how {
-            // It refuses what comes, and can still be deleted.
-            End::Archive => {
-                self.hub.rest();
-                return Ok(());
-            }
+            End::Archive => self.hub.rest(),
             End::Shutdown => self.hub.close(),
             _ => {}
         }
         Err(Quit::Done(how))
+    }
+
+    /// An archived session takes nothing, and needs no owner until it is deleted.
+    pub(super) fn unless_archived(&self) -> Result<(), Quit> {
+        match self.record.row.archived_at {
+            Some(_) => Err(Quit::Done(End::Archive)),
+            None => Ok(()),
+        }
     }
 
     /// The answer to an end that the session must not have now, or has had.
@@ -117,12 +121,32 @@ impl Owner {
         self.commands.close();
         while let Some(command) = self.commands.recv().await {
             let session = self.record.row.id.clone();
-            command.refuse(match how {
+            let error = match how {
                 End::Remove | End::Delete => AccessError::NoSession { session }.into(),
                 End::Stop => SendError::Terminated { session },
                 End::Archive => Refused::archived(&session).into(),
                 End::Shutdown | End::Leave => AccessError::ShuttingDown.into(),
-            });
+            };
+            match command {
+                Command::End { how: next, reply } if matches!(how, End::Stop | End::Archive) => {
+                    let _ = reply.send(self.end_after_end(next).await);
+                }
+                command => command.refuse(error),
+            }
+        }
+    }
+
+    /// Another end of a session that has one.
+    async fn end_after_end(&self, how: End) -> Result<(), AccessError> {
+        let session = &self.record.row.id;
+        match how {
+            End::Remove | End::Delete => {
+                remove(&self.parts, session).await?;
+                self.hub.show_deleted();
+                Ok(())
+            }
+            End::Archive => Ok(self.parts.store.archive_session(session).await?),
+            End::Stop | End::Shutdown | End::Leave => Ok(()),
         }
     }
 

@@ -37,7 +37,7 @@ impl Owner {
     pub(super) async fn receive(&mut self, inputs: Vec<Input>, reply: Reply) -> Result<(), Quit> {
         if let Some(error) = self.shut() {
             let _ = reply.send(Err(error));
-            return Ok(());
+            return self.unless_archived();
         }
         let turn_before = self.turn.clone();
         let received = match self.take_in(inputs) {
@@ -136,10 +136,8 @@ impl Owner {
 
     /// Checks inputs one after another, as if those before were stored, and changes the turn as they want it.
     fn take_in(&mut self, inputs: Vec<Input>) -> Result<Received, SendError> {
-        let waiting = inputs
-            .iter()
-            .filter(|input| matches!(input, Input::Message { .. }))
-            .count();
+        let may_wait = |input: &&Input| matches!(input, Input::Message { .. } | Input::System { .. });
+        let waiting = inputs.iter().filter(may_wait).count();
         if waiting > 0 && self.queue.len() + waiting > self.parts.settings.bounds.queued_messages {
             let count = self.queue.len();
             return Err(SendError::QueueFull { count });

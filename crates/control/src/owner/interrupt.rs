@@ -9,7 +9,7 @@ use crate::place;
 use crate::settings::Deadlines;
 use stream_json::{ControlRequest, Frame, Request};
 use tokio::time::Instant;
-use wire::StopReason;
+use wire::{RetryStatus, SessionError, SessionErrorType};
 
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
@@ -96,11 +96,15 @@ impl Owner {
         self.cut(&mut batch);
         self.flush(batch).await?;
         place::tell(&self.leave_place().await);
-        let mut conclusion = Conclusion::broken(
-            "the agent could not be interrupted, so its sandbox was ended: what it changed stays, and the next message \
-             starts a new sandbox",
-        );
-        conclusion.stop_reason = StopReason::EndTurn;
+        let told = "the agent could not be interrupted, so its sandbox was ended: what it changed stays, and the next \
+                    message starts a new sandbox";
+        // What waits comes after it, as after any interrupt.
+        let kind = SessionErrorType::UnknownError;
+        let error = SessionError::new(kind, told, RetryStatus::Retrying);
+        let conclusion = Conclusion {
+            error: Some(error),
+            ..Conclusion::interrupted()
+        };
         self.end_turn(Batch::default(), Ended::As(conclusion)).await
     }
 }

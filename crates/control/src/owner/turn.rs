@@ -248,6 +248,11 @@ impl Owner {
             }
         };
         self.place = started.place;
+        if let Some(place) = &self.place {
+            // Both may have been changed since it was begun.
+            place.set_budget(self.record.settings.max_cost);
+            place.set_tools(self.tools.as_deref());
+        }
         match started.runtime {
             Ok(Some(runtime)) => self.runtime_is_there(runtime, started.found).await?,
             Ok(None) => self.only_place_is_there().await?,

@@ -19,7 +19,7 @@ impl Owner {
     ) -> Result<(), Quit> {
         if let Some(error) = self.shut() {
             let _ = reply.send(Err(error));
-            return Ok(());
+            return self.unless_archived();
         }
         // What the API alone keeps of the session is not kept here.
         let stored = self.parts.store.session(&self.record.row.id).await;
@@ -43,6 +43,7 @@ impl Owner {
             let _ = reply.send(Err(SendError::Refused(refused)));
             return Ok(());
         }
+        let turn_before = self.turn.clone();
         let settings = self.changed_settings(changed.budget, changed.tools.as_ref());
         let mut batch = Batch::default();
         batch.body(told);
@@ -65,7 +66,10 @@ impl Owner {
         }));
         match self.parts.store.append(append.clone()).await {
             Ok(appended) => self.stored(&append, appended, batch),
-            Err(error) => return super::inputs::refuse(reply, error),
+            Err(error) => {
+                self.turn = turn_before;
+                return super::inputs::refuse(reply, error);
+            }
         }
         self.record.row.title = changed.title;
         self.record.settings = settings;
@@ -101,8 +105,8 @@ impl Owner {
     /// The next message starts a runtime that has the session's present tools.
     pub(super) async fn renew_tools(&mut self) {
         self.tools = self.record.settings.tools.clone().map(Arc::new);
-        if let (Some(place), Some(tools)) = (&self.place, &self.tools) {
-            place.set_tools(tools);
+        if let Some(place) = &self.place {
+            place.set_tools(self.tools.as_deref());
         }
         match std::mem::replace(&mut self.work, Work::Nothing) {
             Work::Running(running) => {

@@ -4,7 +4,7 @@ use crate::runtime::Gate;
 use crate::stage::{Stage, settings, until, within};
 use domain::SandboxState;
 use std::time::Duration;
-use wire::StopReason;
+use wire::{Body, StopReason};
 
 /// Every way in which a runtime can fail in the middle of a turn, and a word of what the user is told.
 const BROKEN: [(&str, &str); 7] = [
@@ -301,8 +301,13 @@ async fn a_guest_that_passes_no_signal_on_loses_its_sandbox() {
     stage.control.interrupt(&id).await.unwrap();
     let idle = stage.idle(&id).await;
     assert_eq!(idle.stop_reason, Some(StopReason::EndTurn));
-    assert!(idle.error.unwrap().message.contains("could not be interrupted"));
-    assert_eq!(stage.machine.alive(), 0);
+    let log = stage.log(&id).await;
+    let error = log.iter().find_map(|logged| match &logged.event.body {
+        Body::SessionError { error } => Some(error),
+        _ => None,
+    });
+    assert!(error.unwrap().message.contains("could not be interrupted"));
+    assert_eq!((idle.error, stage.machine.alive()), (None, 0));
 }
 
 #[tokio::test]

@@ -126,6 +126,49 @@ async fn a_session_that_runs_is_neither_archived_nor_deleted() {
 }
 
 #[tokio::test]
+async fn what_ends_a_session_that_is_being_archived_comes_after_it() {
+    let stage = Stage::hosted().await;
+    let service = Service::new(&stage).await;
+    let id = service.session(json!({})).await;
+    service.send(&id, "say:one").await.unwrap();
+    stage.idle(&id).await;
+    stage.machine.hold_destroy(true);
+    let (archived, again, deleted) = tokio::join!(
+        service.archive(&id),
+        stage.while_destroying(service.archive(&id)),
+        stage.while_destroying(service.delete(&id)),
+    );
+    archived.unwrap();
+    // The deletion may be first.
+    assert!(again.is_ok() || code(again) == "not_found");
+    deleted.unwrap();
+    let gone = within(stage.control.session(&id)).await;
+    assert!(matches!(gone, Err(AccessError::NoSession { .. })));
+}
+
+#[tokio::test]
+async fn a_limit_that_changes_while_the_runtime_starts_holds() {
+    let stage = Stage::hosted().await;
+    let service = Service::new(&stage).await;
+    let limit =
+        |amount: &str| json!({"type": "limit", "max_list_cost": {"amount": amount, "currency": "USD"}});
+    let id = service.session(json!({"budget": limit("100")})).await;
+    stage.machine.hold_create();
+    service.send(&id, "say:one").await.unwrap();
+    until("the sandbox is being built", || !stage.machine.specs().is_empty()).await;
+    let update = serde_json::from_value(json!({"budget": limit("200")})).unwrap();
+    service
+        .hosted
+        .update(&service.workspace, &id, update)
+        .await
+        .unwrap();
+    stage.machine.let_create();
+    stage.idle(&id).await;
+    let last = stage.machine.budgets().last().copied().flatten();
+    assert_eq!(last, Some(domain::Cost::from_nano_usd(2_000_000_000)));
+}
+
+#[tokio::test]
 async fn what_comes_while_a_session_is_archived_is_refused() {
     let stage = Stage::hosted().await;
     let service = Service::new(&stage).await;

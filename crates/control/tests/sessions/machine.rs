@@ -84,6 +84,11 @@ impl Machine {
         self.inner.grants.lock().unwrap().clone()
     }
 
+    /// As they were changed.
+    pub fn budgets(&self) -> Vec<Option<Cost>> {
+        self.inner.budgets.lock().unwrap().clone()
+    }
+
     pub fn destroyed(&self) -> Vec<SandboxId> {
         self.inner.destroyed.lock().unwrap().clone()
     }

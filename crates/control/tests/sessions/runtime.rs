@@ -294,10 +294,8 @@ impl Agent {
                 self.gate.lines_in.lock().unwrap().push(line.clone());
                 if line["response"]["request_id"] == format!("call-{id}") {
                     let result = &line["response"]["response"]["mcp_response"]["result"];
-                    result["content"][0]["text"]
-                        .as_str()
-                        .unwrap()
-                        .clone_into(&mut said);
+                    let last = result["content"].as_array().unwrap().last().unwrap();
+                    last["text"].as_str().unwrap().clone_into(&mut said);
                     self.result(id, &said);
                     break;
                 }

@@ -90,7 +90,8 @@ impl Flow {
         }
     }
 
-    fn needs_memory(&self) -> bool {
+    /// Whether a client that sends a large message is held up here until there is room for it.
+    pub(super) fn needs_memory(&self) -> bool {
         let gathered = self.gathered();
         gathered.bytes > FREE_BYTES && gathered.memory.is_none()
     }

@@ -198,7 +198,7 @@ impl Talk {
     /// Whether something was waited for too long.
     fn overdue(&self, heard: &mut (u64, Instant)) -> Option<End> {
         let (read, now) = (self.flow.read(), Instant::now());
-        if read != heard.0 {
+        if read != heard.0 || self.flow.needs_memory() {
             *heard = (read, now);
         } else if now - heard.1 >= self.limits.silence {
             tracing::debug!("the other end of a WebSocket is silent");
