@@ -8,11 +8,11 @@
 //! Question and answer come in either order. That an answer is sent is recorded before it is: from then on the tool may
 //! run, and no other runtime is asked to run it.
 
-use crate::message;
 use domain::EventId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use translate::message;
 use wire::{Body, Confirmation, ContentBlock};
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -1,7 +1,6 @@
 //! What another owner of a session, which is gone, left under way in the store.
 
 use crate::asks::Answer;
-use crate::message;
 use crate::owner::Kept;
 use crate::place::Address;
 use crate::sessions::Parts;
@@ -9,6 +8,7 @@ use crate::settings::Lifetime;
 use domain::{EventId, SandboxState};
 use std::collections::BTreeMap;
 use store::{Query, Session};
+use translate::message;
 
 const PAGE: u32 = 512;
 

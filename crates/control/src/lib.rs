@@ -5,6 +5,7 @@
 //!
 //! What does not run is in `resources`; who has this crate has that one's names too.
 
+mod admit;
 mod asks;
 mod conclusion;
 mod entries;
@@ -15,7 +16,6 @@ mod hosted;
 mod hub;
 mod input;
 mod left_behind;
-mod message;
 mod network;
 mod owner;
 mod permission;
@@ -29,7 +29,6 @@ mod settings;
 mod start;
 mod summary;
 mod tasks;
-mod transcript;
 mod update;
 
 pub use asks::AnswerError;

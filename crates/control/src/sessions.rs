@@ -8,7 +8,7 @@ use crate::settings::Lifetime;
 use crate::update::Update;
 use crate::{
     AccessError, BeginError, CreateError, EventStream, Input, Network, Readers, SendError, Settings,
-    StartError, Summary, Toolset, message, owner, reclaim, record, summary,
+    StartError, Summary, Toolset, admit, owner, reclaim, record, summary,
 };
 use domain::{Cost, Limits, SessionId};
 use futures_util::StreamExt as _;
@@ -160,7 +160,7 @@ impl Control {
         if self.shared.closing.load(Ordering::Acquire) {
             return Err(CreateError::ShuttingDown.into());
         }
-        message::admit(&inputs, self.shared.parts.settings.bounds.message_bytes)?;
+        admit::inputs(&inputs, self.shared.parts.settings.bounds.message_bytes)?;
         let id = SessionId::random();
         let row = record::row(&id, new)?;
         let session = store::Session::new(&row, OffsetDateTime::now_utc());
@@ -177,7 +177,7 @@ impl Control {
     /// Stores inputs, all of them or none, and has the agent act on them: on a message after what it is doing and what
     /// waits already, on the rest at once.
     pub async fn send(&self, id: &SessionId, inputs: Vec<Input>) -> Result<Vec<LoggedEvent>, SendError> {
-        message::admit(&inputs, self.shared.parts.settings.bounds.message_bytes)?;
+        admit::inputs(&inputs, self.shared.parts.settings.bounds.message_bytes)?;
         let entry = self.entry(id).await?;
         if entry.is_terminated() {
             return Err(SendError::Terminated { session: id.clone() });

@@ -6,7 +6,6 @@ use crate::record::Record;
 use crate::runtime::{Conversation, Launch, Lifeline, Runtime, initialize};
 use crate::sessions::Parts;
 use crate::settings::Lifetime;
-use crate::{message, transcript};
 use domain::{Cost, EventId, SandboxId, SessionId};
 use guest_protocol::{ClientError, ErrorKind};
 use std::collections::{BTreeMap, VecDeque};
@@ -16,6 +15,7 @@ use store::{LoggedEvent, Query, Store};
 use stream_json::FrameError;
 use traces::SessionTrace;
 use translate::toolset::Toolset;
+use translate::{message, transcript};
 use uuid::Uuid;
 use wire::ContentBlock;
 

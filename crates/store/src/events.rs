@@ -6,25 +6,16 @@
 use crate::moment::{from_micros, now, to_micros};
 use crate::sandboxes::{self, SandboxChange};
 use crate::sessions::{self, NewSession, Session, check_epoch};
-use crate::{Error, Store};
+use crate::{Error, LoggedEvent, Store};
 use domain::{EventId, SessionId, SessionStatus};
 use futures_util::TryStreamExt;
 use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
-use time::OffsetDateTime;
 use wire::Event;
 
 /// What one answer may hold before it is cut, at least one event.
 pub(crate) const PAGE_BYTES: usize = 2 << 20;
-
-/// An event with its place in the log.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LoggedEvent {
-    pub seq: u64,
-    pub created_at: OffsetDateTime,
-    pub event: Event,
-}
 
 #[derive(Debug, Clone)]
 pub struct Append {

@@ -29,7 +29,7 @@ pub use census::Census;
 pub use egress_audit::Decision;
 pub use error::{Error, OpenError};
 pub use event_pages::EventFilter;
-pub use events::{Append, Appended, ChangedSettings, Lines, LoggedEvent, NewEvent, Query, TurnChange};
+pub use events::{Append, Appended, ChangedSettings, Lines, NewEvent, Query, TurnChange};
 pub use hosted::SessionFilter;
 pub use instance::{Instance, InstanceError};
 pub use keys::{Key, KeyHash, NewKey};
@@ -38,6 +38,7 @@ pub use refused::Refused;
 pub use sandboxes::{Sandbox, SandboxChange};
 pub use sessions::{Hosting, NewSession, Session};
 pub use successor::Watch;
+pub use wire::LoggedEvent;
 
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,

@@ -20,6 +20,14 @@ pub struct Event {
     pub body: Body,
 }
 
+/// An event with its place in its session's log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoggedEvent {
+    pub seq: u64,
+    pub created_at: OffsetDateTime,
+    pub event: Event,
+}
+
 /// What an event says; its `type` and the fields that go with it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self", tag = "type")]

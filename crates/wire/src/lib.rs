@@ -30,7 +30,7 @@ pub mod workspaces;
 
 pub use content::{ContentBlock, DocumentSource, ImageSource, Text};
 pub use error::{ErrorBody, ErrorDetail, ErrorType};
-pub use event::{Body, Confirmation, EvaluatedPermission, Evaluation, Event};
+pub use event::{Body, Confirmation, EvaluatedPermission, Evaluation, Event, LoggedEvent};
 pub use input::Input;
 pub use invalid::Invalid;
 pub use metadata::{Metadata, MetadataPatch};

@@ -9,12 +9,13 @@ use crate::asks::{Answer, Question};
 use crate::conclusion::Conclusion;
 use crate::input::Input;
 use crate::start::Order;
-use crate::{AnswerError, Idle, SendError, message};
+use crate::{AnswerError, Idle, SendError};
 use domain::EventId;
 use std::time::Duration;
 use store::{Append, LoggedEvent};
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
+use translate::message;
 use wire::{Body, Event};
 
 type Reply = oneshot::Sender<Result<Vec<LoggedEvent>, SendError>>;

@@ -10,11 +10,12 @@ use super::{Owner, Quit, Work};
 use crate::conclusion::Conclusion;
 use crate::settings::Lifetime;
 use crate::start::{Order, What, Where};
-use crate::{Idle, message, place};
+use crate::{Idle, place};
 use domain::SessionStatus;
 use std::time::Duration;
 use time::OffsetDateTime;
 use translate::Meaning;
+use translate::message;
 use wire::{Body, Event, RetryStatus, SessionError, SessionErrorType, StopReason};
 
 /// Before the second attempt to go on, and the third and each later one.

@@ -8,13 +8,14 @@ use crate::runtime::Runtime;
 use crate::settings::Lifetime;
 use crate::start::{Order, Start, Started, What, Where};
 use crate::tasks::{self, TaskFailed};
-use crate::{Idle, message, place};
+use crate::{Idle, place};
 use domain::SandboxState;
 use std::time::Duration;
 use store::{Append, Query, SandboxChange, Sums};
 use stream_json::TurnResult;
 use time::OffsetDateTime;
 use tokio::time::Instant;
+use translate::message;
 use translate::{ApiError, Translator};
 use wire::{
     Body, Budget, ContentBlock, Event, RetryStatus, SessionError, SessionErrorType, SessionUsage, StopReason,

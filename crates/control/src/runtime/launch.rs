@@ -1,12 +1,12 @@
 //! The command line and the first lines of a runtime. Pure.
 
-use crate::message;
 use crate::settings::RuntimeTemplate;
 use domain::Cost;
 use guest_protocol::{Framing, Spawn, Stdio};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use stream_json::{ControlRequest, Frame, FrameError, Initialize, Request};
+use translate::message;
 use translate::toolset::{SERVER, Toolset};
 use uuid::Uuid;
 

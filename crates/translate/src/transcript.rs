@@ -4,23 +4,21 @@
 //! lost. Every tool call in it has a result, and what an operator added stands where the agent was told it: before a
 //! message, after a result.
 
-use crate::message;
+use crate::{custom_tools, message};
 use domain::EventId;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use store::LoggedEvent;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use translate::custom_tools;
 use uuid::Uuid;
-use wire::{Body, ContentBlock};
+use wire::{Body, ContentBlock, LoggedEvent};
 
 /// Longer conversations lose their beginning, up to a message of the user.
 const MAX_BYTES: usize = 32 << 20;
 
 /// What every line says.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct About<'a> {
+pub struct About<'a> {
     pub conversation: Uuid,
     pub model: &'a str,
     pub directory: &'a str,
@@ -31,7 +29,7 @@ pub(crate) struct About<'a> {
 }
 
 /// The types of events that a transcript is made of.
-pub(crate) const TYPES: [&str; 8] = [
+pub const TYPES: [&str; 8] = [
     "user.message",
     "system.message",
     "user.custom_tool_result",
@@ -43,7 +41,7 @@ pub(crate) const TYPES: [&str; 8] = [
 ];
 
 /// JSON lines; nothing if there is no conversation to go on with.
-pub(crate) fn rebuild(mut events: Vec<LoggedEvent>, about: &About<'_>) -> Option<Vec<u8>> {
+pub fn rebuild(mut events: Vec<LoggedEvent>, about: &About<'_>) -> Option<Vec<u8>> {
     leave_out(&mut events, about.except);
     // A message that was queued stands in the log where it came, and in the conversation where it was acted on.
     events.sort_by_key(|logged| (logged.event.processed_at, logged.seq));
@@ -79,7 +77,7 @@ pub(crate) fn rebuild(mut events: Vec<LoggedEvent>, about: &About<'_>) -> Option
             }
             Body::AgentToolUse { name, input, .. } => {
                 let id = lines.call(&logged.event.id, &mut open);
-                let name = translate::runtime_tool_name(name);
+                let name = crate::runtime_tool_name(name);
                 let block = json!({"type": "tool_use", "id": id, "name": name, "input": input});
                 lines.assistant(&[block], at);
             }
@@ -214,7 +212,7 @@ impl Lines<'_> {
                 tool_use_id,
                 content,
                 is_error,
-            } = translate::interrupted(id)
+            } = crate::interrupted(id)
             {
                 let content = blocks(content.as_deref().unwrap_or_default());
                 self.result(&tool_use_id, &content, is_error, at);
