@@ -5,6 +5,7 @@
 //! commit; readers never wait for it. A session's log takes an append only from its present owner, told by the epoch.
 
 pub mod agents;
+pub mod append;
 pub mod census;
 pub mod egress_audit;
 pub mod environments;
@@ -25,11 +26,12 @@ mod schema;
 mod writer;
 
 pub use agents::AgentFilter;
+pub use append::{Append, Appended, ChangedSettings, Lines, NewEvent, TurnChange};
 pub use census::Census;
 pub use egress_audit::Decision;
 pub use error::{Error, OpenError};
 pub use event_pages::EventFilter;
-pub use events::{Append, Appended, ChangedSettings, Lines, NewEvent, Query, TurnChange};
+pub use events::Query;
 pub use hosted::SessionFilter;
 pub use instance::{Instance, InstanceError};
 pub use keys::{Key, KeyHash, NewKey};

@@ -278,27 +278,6 @@ pub(crate) async fn insert(
     .map(|_| ())
 }
 
-/// That the caller's epoch is the present one; answers the number of the last event.
-pub(crate) async fn check_epoch(
-    connection: &mut SqliteConnection,
-    id: &SessionId,
-    epoch: u64,
-) -> Result<u64, Error> {
-    let found: Option<(i64, i64)> = sqlx::query_as("SELECT epoch, last_seq FROM sessions WHERE id = $1")
-        .bind(id.as_str())
-        .fetch_optional(connection)
-        .await
-        .map_err(Error::at("checking an epoch"))?;
-    match found {
-        None => Err(Error::NoSession { session: id.clone() }),
-        Some((present, _)) if present as u64 != epoch => Err(Error::Fenced {
-            session: id.clone(),
-            epoch,
-        }),
-        Some((_, last_seq)) => Ok(last_seq as u64),
-    }
-}
-
 pub(crate) fn json<T: serde::Serialize>(value: &T, what: &'static str) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|error| Error::Unwritable {
         what,

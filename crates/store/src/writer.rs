@@ -112,6 +112,7 @@ impl Writer {
     }
 }
 
+/// Leaves a savepoint for the next job: it takes one visit to the database's thread to end one and begin another.
 async fn in_savepoint<T, F>(
     connection: &mut SqliteConnection,
     work: F,
@@ -119,16 +120,12 @@ async fn in_savepoint<T, F>(
 where
     F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T>,
 {
-    if let Err(error) = execute(connection, "SAVEPOINT job").await {
-        let lost = CommitFailed::from(error);
-        return (Err(lost.clone().into()), Some(lost));
-    }
     let result = work(connection).await;
-    let undone = match &result {
-        Ok(_) => Ok(()),
+    let ended = match &result {
+        Ok(_) => execute(connection, "RELEASE job; SAVEPOINT job").await,
         Err(_) => execute(connection, "ROLLBACK TO job").await,
     };
-    match undone.and(execute(connection, "RELEASE job").await) {
+    match ended {
         Ok(()) => (result, None),
         // A full or failing disk makes the database roll back the whole transaction: the savepoint is gone with it.
         Err(failure) => {
@@ -169,7 +166,7 @@ async fn commit_together(
     waiting: &mut VecDeque<Job>,
     jobs: &mut mpsc::Receiver<Job>,
 ) {
-    let mut failed = execute(connection, "BEGIN IMMEDIATE")
+    let mut failed = execute(connection, "BEGIN IMMEDIATE; SAVEPOINT job")
         .await
         .err()
         .map(CommitFailed::from);
@@ -188,6 +185,7 @@ async fn commit_together(
         failed = ran.lost;
     }
     if failed.is_none() {
+        // Ends the last savepoint, too.
         failed = execute(connection, "COMMIT").await.err().map(CommitFailed::from);
     }
     if failed.is_some() {
