@@ -119,13 +119,18 @@ impl<E: SpanExporter> Exporting<E> {
     async fn export(&mut self, batch: Vec<SpanData>) {
         let count = batch.len() as u64;
         let exported = timeout(self.batches.timeout, self.exporter.export(batch)).await;
-        let failed = match exported {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("it did not take a batch within {:?}", self.batches.timeout),
+        let answer = self.collector.take_last();
+        let (lost, failed) = match exported {
+            Ok(Ok(())) if answer.rejected == 0 => return,
+            Ok(Ok(())) => (answer.rejected.min(count), "it rejects them".to_owned()),
+            Ok(Err(error)) => (count, error.to_string()),
+            Err(_) => {
+                let failed = format!("it did not take a batch within {:?}", self.batches.timeout);
+                (count, failed)
+            }
         };
-        self.lost.fetch_add(count, Ordering::Relaxed);
-        self.reason = Some(self.collector.take_failure().unwrap_or(failed));
+        self.lost.fetch_add(lost, Ordering::Relaxed);
+        self.reason = Some(answer.failure.unwrap_or(failed));
     }
 
     fn tell(&mut self, is_last: bool) {
@@ -148,9 +153,19 @@ impl<E: SpanExporter> Exporting<E> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use bytes::Bytes;
+    use http::{HeaderMap, Request};
     use opentelemetry::trace::{Tracer as _, TracerProvider as _};
+    use opentelemetry_http::HttpClient as _;
+    use opentelemetry_proto::tonic::collector::trace::v1::{
+        ExportTracePartialSuccess, ExportTraceServiceResponse,
+    };
     use opentelemetry_sdk::trace::SdkTracerProvider;
+    use prost::Message as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
 
     #[derive(Debug)]
     struct NeverAsked;
@@ -158,6 +173,72 @@ mod tests {
     impl SpanExporter for NeverAsked {
         async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
             std::future::pending().await
+        }
+    }
+
+    /// Asks the collector, whatever there is to export, and is content with any answer.
+    #[derive(Debug)]
+    struct Asks {
+        collector: Collector,
+        url: String,
+    }
+
+    impl SpanExporter for Asks {
+        async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
+            let request = Request::post(&self.url).body(Bytes::new()).unwrap();
+            self.collector.send_bytes(request).await.unwrap();
+            Ok(())
+        }
+    }
+
+    /// Answers one request with this body.
+    async fn answering(body: Vec<u8>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                stream.read_buf(&mut head).await.unwrap();
+            }
+            let said = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            stream.write_all(said.as_bytes()).await.unwrap();
+            stream.write_all(&body).await.unwrap();
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn what_a_collector_rejects_of_a_batch_is_lost_and_no_more_than_that() {
+        for (rejected, expected) in [(0, 0), (2, 2), (1000, 3)] {
+            let partial_success = Some(ExportTracePartialSuccess {
+                rejected_spans: rejected,
+                error_message: "too old".to_owned(),
+            });
+            let url = answering(ExportTraceServiceResponse { partial_success }.encode_to_vec()).await;
+            let collector = Collector::new(Duration::from_mins(1), HeaderMap::new());
+            let asks = Asks {
+                collector: collector.clone(),
+                url,
+            };
+            let batches = Batches {
+                queue: 3,
+                spans: 3,
+                delay: Duration::from_secs(1),
+                timeout: Duration::from_mins(1),
+            };
+            let (queue, mut exporting) = queue(asks, collector, batches, CancellationToken::new());
+            let provider = SdkTracerProvider::builder().with_span_processor(queue).build();
+            let tracer = provider.tracer("test");
+            for _ in 0..3 {
+                drop(tracer.start("span"));
+            }
+            let batch = exporting.next().await.unwrap();
+            assert_eq!(batch.len(), 3);
+            exporting.export(batch).await;
+            assert_eq!(exporting.lost.load(Ordering::Relaxed), expected);
+            let reason = (expected > 0).then(|| "it rejects them: \"too old\"".to_owned());
+            assert_eq!(exporting.reason, reason);
         }
     }
 
@@ -169,7 +250,7 @@ mod tests {
             delay: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
         };
-        let collector = Collector::new(Duration::from_secs(1));
+        let collector = Collector::new(Duration::from_secs(1), HeaderMap::new());
         let (queue, _exporting) = queue(NeverAsked, collector, batches, CancellationToken::new());
         let lost = Arc::clone(&queue.lost);
         let provider = SdkTracerProvider::builder().with_span_processor(queue).build();

@@ -17,6 +17,7 @@ mod collector;
 mod context;
 mod model_call;
 mod names;
+mod rejected;
 mod request;
 mod sampling;
 mod session;

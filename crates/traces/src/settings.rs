@@ -5,10 +5,9 @@
 //! not repeated.
 
 use crate::sampling;
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use opentelemetry_sdk::trace::Sampler;
 use percent_encoding::percent_decode_str;
-use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -39,7 +38,8 @@ pub struct Settings {
     /// Of the traces themselves.
     pub(crate) endpoint: String,
     pub(crate) encoding: Encoding,
-    pub(crate) headers: HashMap<String, String>,
+    /// As they are sent.
+    pub(crate) headers: HeaderMap,
     /// For one batch with all its tries.
     pub(crate) timeout: Duration,
     pub(crate) gzip: bool,
@@ -248,20 +248,21 @@ fn gzip(variables: &Variables<'_>) -> Result<bool, SettingsError> {
     }
 }
 
-fn headers(variables: &Variables<'_>) -> Result<HashMap<String, String>, SettingsError> {
+fn headers(variables: &Variables<'_>) -> Result<HeaderMap, SettingsError> {
+    let mut headers = HeaderMap::new();
     let Some((name, value)) = variables.first(HEADERS) else {
-        return Ok(HashMap::new());
+        return Ok(headers);
     };
-    let headers = pairs(name, &value)?;
-    for (key, value) in &headers {
-        if key.parse::<HeaderName>().is_err() || value.parse::<HeaderValue>().is_err() {
+    for (key, value) in pairs(name, &value)? {
+        let (Ok(key), Ok(value)) = (key.parse::<HeaderName>(), value.parse::<HeaderValue>()) else {
             return Err(SettingsError::secret(
                 name,
                 "holds what is no header of HTTP: use name=value,name=value with other characters as %XX",
             ));
-        }
+        };
+        headers.insert(key, value);
     }
-    Ok(headers.into_iter().collect())
+    Ok(headers)
 }
 
 fn resource(variables: &Variables<'_>) -> Result<Vec<(String, String)>, SettingsError> {
@@ -407,7 +408,7 @@ mod tests {
         let settings = with(&[
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
             ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"),
-            ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=a%20b, x=1,"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=a%20b, x=1%2520,"),
             ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "250"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "9"),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
@@ -422,7 +423,7 @@ mod tests {
         ]);
         assert_eq!(settings.encoding, Encoding::Json);
         assert_eq!(settings.headers["api-key"], "a b");
-        assert_eq!(settings.headers["x"], "1");
+        assert_eq!(settings.headers["x"], "1%20");
         assert_eq!(settings.timeout, Duration::from_millis(250));
         assert!(settings.gzip);
         let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(0.25)));

@@ -35,7 +35,7 @@ pub struct StartError(#[from] ExporterBuildError);
 impl Traces {
     /// In the runtime that this is called in. The collector need not be there.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
-        let collector = Collector::new(settings.timeout);
+        let collector = Collector::new(settings.timeout, settings.headers);
         let mut exporter = SpanExporter::builder()
             .with_http()
             .with_endpoint(settings.endpoint)
@@ -44,7 +44,6 @@ impl Traces {
                 Encoding::Json => Protocol::HttpJson,
             })
             .with_timeout(settings.timeout)
-            .with_headers(settings.headers)
             .with_retry_policy(RetryPolicy::recommended())
             .with_http_client(collector.clone());
         if settings.gzip {

@@ -128,7 +128,7 @@ fn parent(flags: &str) -> Context {
 #[tokio::test]
 async fn a_turn_arrives_in_protobuf_as_the_tree_that_it_is() {
     let collector = Collector::start(&[]).await;
-    let traces = collector.traces(&[("OTEL_EXPORTER_OTLP_HEADERS", "api-key=k")]);
+    let traces = collector.traces(&[("OTEL_EXPORTER_OTLP_HEADERS", "api-key=k,place=a%2520b")]);
     let request = traces.request(NewRequest {
         id: "req_1",
         method: Some("POST"),
@@ -180,7 +180,11 @@ async fn a_turn_arrives_in_protobuf_as_the_tree_that_it_is() {
         panic!("one batch")
     };
     assert!(head.starts_with("post /v1/traces http/1.1\r\n"), "{head}");
-    for header in ["content-type: application/x-protobuf\r\n", "api-key: k\r\n"] {
+    for header in [
+        "content-type: application/x-protobuf\r\n",
+        "api-key: k\r\n",
+        "place: a%20b\r\n",
+    ] {
         assert!(head.contains(header), "{header} in {head}");
     }
     let spans = collector.spans();
