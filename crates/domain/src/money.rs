@@ -14,6 +14,7 @@ pub struct Cost {
 
 impl Cost {
     pub const ZERO: Self = Self { nano_usd: 0 };
+    pub const CENT: Self = Self { nano_usd: 10_000_000 };
 
     pub const fn from_nano_usd(nano_usd: u64) -> Self {
         Self { nano_usd }

@@ -63,12 +63,11 @@ pub struct Money {
     pub currency: String,
 }
 
-const NANO_USD_PER_CENT: u64 = 10_000_000;
-
 impl From<Cost> for Money {
     /// To the nearest cent; the exact cost is in the ledger.
     fn from(cost: Cost) -> Self {
-        let cents = cost.nano_usd.saturating_add(NANO_USD_PER_CENT / 2) / NANO_USD_PER_CENT;
+        let cent = Cost::CENT.nano_usd;
+        let cents = cost.nano_usd.saturating_add(cent / 2) / cent;
         Self {
             amount: cents.to_string(),
             currency: "USD".to_owned(),
