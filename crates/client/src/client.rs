@@ -22,11 +22,11 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// How long to wait for a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deadlines {
+struct Deadlines {
     /// For the head of an answer, and then for its body.
-    pub answer: Duration,
+    answer: Duration,
     /// Between two signs of life of a stream: a server gives one every 15 seconds.
-    pub silence: Duration,
+    silence: Duration,
 }
 
 impl Default for Deadlines {
@@ -95,8 +95,8 @@ impl Client {
         self
     }
 
-    #[must_use]
-    pub fn with_deadlines(self, deadlines: Deadlines) -> Self {
+    #[cfg(test)]
+    fn with_deadlines(self, deadlines: Deadlines) -> Self {
         Self {
             http: http_client(deadlines),
             deadlines,

@@ -9,7 +9,7 @@ mod records;
 mod sessions;
 mod sse;
 
-pub use client::{Client, Deadlines};
+pub use client::Client;
 pub use error::{ClientError, UrlError};
 pub use records::{Record, Records};
 pub use sessions::{EventQuery, Raw, SessionQuery};
