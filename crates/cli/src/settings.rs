@@ -7,7 +7,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::layers::{Layers, Source};
 use crate::services::Upstream;
-use configuration::{Tuning, key_file};
+use configuration::{Tuning, key_file, shown};
 use control::AdminKey;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -84,15 +84,31 @@ impl ServeSettings {
 pub(crate) fn check(layers: &Layers) -> Result<(), Failure> {
     let limits = &layers.config.limits;
     if limits.silence.0 <= limits.ping.0 {
-        return Err(layers.wrong("limits.silence", "must be longer than `limits.ping`"));
+        let (long, short) = ("limits.silence", "limits.ping");
+        return Err(wrong(
+            layers,
+            (long, "must be longer than"),
+            (short, "must be shorter than"),
+        ));
     }
     if limits.body_deadline.0 < limits.body_pause.0 {
-        return Err(layers.wrong(
-            "limits.body_deadline",
-            "must not be shorter than `limits.body_pause`",
+        let (long, short) = ("limits.body_deadline", "limits.body_pause");
+        return Err(wrong(
+            layers,
+            (long, "must not be shorter than"),
+            (short, "must not be longer than"),
         ));
     }
     Ok(())
+}
+
+/// That two keys do not go together, of the first one that somebody has set.
+fn wrong(layers: &Layers, one: (&str, &str), other: (&str, &str)) -> Failure {
+    let is_set = layers.source(one.0) != Source::Default;
+    let ((key, must), (of, _)) = if is_set { (one, other) } else { (other, one) };
+    let value = layers.values().remove(of);
+    let value = value.map_or_else(String::new, |value| format!(", which is {}", shown(&value)));
+    layers.wrong(key, &format!("{must} `{of}`{value}"))
 }
 
 /// A variable is taken before the file that has the key.

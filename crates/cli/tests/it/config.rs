@@ -90,7 +90,11 @@ async fn a_server_with_a_wrong_configuration_starts_nothing() {
         ),
         (
             "limits.body_deadline = \"1s\"".to_owned(),
-            "line 1: `limits.body_deadline` must not be shorter",
+            "line 1: `limits.body_deadline` must not be shorter than `limits.body_pause`, which is ",
+        ),
+        (
+            "limits.ping = \"1m\"".to_owned(),
+            "line 1: `limits.ping` must be shorter than `limits.silence`, which is \"1m\"",
         ),
         (
             format!("[upstream]\napi_key_file = \"{open}\""),
