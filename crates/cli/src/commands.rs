@@ -23,7 +23,7 @@ pub(crate) async fn start(
     }
 }
 
-fn explain(error: StartError) -> Failure {
+pub(crate) fn explain(error: StartError) -> Failure {
     let hint = match &error {
         StartError::Instance(store::InstanceError::Taken { .. }) => {
             Some("wait for it to end, or use another data directory: --data DIR")

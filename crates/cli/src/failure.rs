@@ -51,6 +51,11 @@ impl Failure {
         }
     }
 
+    /// By the user.
+    pub(crate) fn interrupted() -> Self {
+        Self::said("interrupted", "interrupted")
+    }
+
     /// For people; the exit code.
     pub(crate) fn tell(&self, terminal: &mut Terminal) -> u8 {
         let style = terminal.style();
@@ -86,16 +91,21 @@ impl Error for Failure {}
 
 /// An error and its causes in one line.
 fn chain(error: &dyn Error) -> String {
+    let causes = || std::iter::successors(error.source(), |cause| Error::source(*cause));
+    let innermost = causes().last().map(ToString::to_string);
     let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let next_text = next.to_string();
-        // Transparent errors repeat what they wrap.
-        if !text.ends_with(&next_text) {
-            text.push_str(": ");
-            text.push_str(&next_text);
+    for cause in causes().map(ToString::to_string) {
+        // Transparent errors repeat what they wrap, others tell the innermost cause themselves.
+        if innermost
+            .as_ref()
+            .is_some_and(|innermost| text.ends_with(innermost))
+        {
+            break;
         }
-        cause = next.source();
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
     }
     text
 }
@@ -108,9 +118,16 @@ mod tests {
     #[error("cannot open the store")]
     struct Outer(#[source] std::io::Error);
 
+    /// Says why itself.
+    #[derive(Debug, thiserror::Error)]
+    #[error("there is no store: disk full")]
+    struct Told(#[source] Outer);
+
     #[test]
     fn the_message_names_the_causes_too() {
         let failure = Failure::failed("store", Outer(std::io::Error::other("disk full")));
         assert_eq!(failure.to_string(), "cannot open the store: disk full");
+        let told = Failure::failed("store", Told(Outer(std::io::Error::other("disk full"))));
+        assert_eq!(told.to_string(), "there is no store: disk full");
     }
 }

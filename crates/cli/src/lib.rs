@@ -77,7 +77,7 @@ pub async fn execute(
         Command::Sessions(command) => {
             commands::sessions::sessions(command, environment, services, terminal, signals).await
         }
-        Command::Keys(command) => commands::keys::keys(command, environment, terminal).await,
+        Command::Keys(command) => commands::keys::keys(command, environment, terminal, signals).await,
         Command::Doctor(arguments) => {
             commands::doctor::doctor(arguments, environment, services, terminal, signals).await
         }

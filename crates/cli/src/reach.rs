@@ -6,9 +6,10 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::render::text::{one_line, safe};
 use crate::settings::known_admin_key;
+use change_set::printable;
 use client::{Client, ClientError, UrlError};
 use control::{AdminKey, ServerAddress};
-use domain::WorkspaceId;
+use domain::{SessionId, WorkspaceId};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use store::{Instance, InstanceError};
@@ -30,6 +31,8 @@ pub(crate) enum Reach {
 #[derive(Clone)]
 pub(crate) struct Server {
     pub(crate) client: Client,
+    /// That lead another command to the same place.
+    pub(crate) flags: String,
     key: String,
     key_is_given: bool,
     workspace: Option<WorkspaceId>,
@@ -65,7 +68,8 @@ impl Reach {
                 Failure::usage(NoKey)
                     .hint("set HOSTLER_API_KEY to the admin key of that server, or to another of its keys")
             })?;
-            let server = Server::new(&url.to_string_lossy(), key, true, workspace, Found::Named)?;
+            let mut server = Server::new(&url.to_string_lossy(), key, true, workspace, Found::Named)?;
+            server.flags = flags(argument, workspace);
             return Ok(Self::Server(Box::new(server)));
         }
         let data = data_directory(argument, environment)?;
@@ -79,12 +83,30 @@ impl Reach {
                     Some(_) => None,
                     None => known_admin_key(environment)?,
                 };
-                let server = Server::holding(data, given.or(known.as_deref()), workspace, taken)?;
+                let mut server = Server::holding(data, given.or(known.as_deref()), workspace, taken)?;
+                server.flags = flags(argument, workspace);
                 Ok(Self::Server(Box::new(server)))
             }
             Err(error) => Err(Failure::failed("start", error)),
         }
     }
+}
+
+/// The flags that lead another command to the same place.
+pub(crate) fn flags(data: &DataArgument, workspace: Option<&WorkspaceId>) -> String {
+    let workspace = workspace.map(|workspace| format!(" --workspace {workspace}"));
+    let data = data.data.as_ref();
+    let data = data.map(|data| format!(" --data {}", quoted(&data.to_string_lossy())));
+    workspace.unwrap_or_default() + &data.unwrap_or_default()
+}
+
+/// As one word of a shell.
+pub(crate) fn quoted(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%=,".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", printable(word.as_bytes()).replace('\'', r"'\''"))
 }
 
 /// A key goes through a header.
@@ -116,6 +138,7 @@ impl Server {
         let client = client(url, key, workspace).map_err(|error| unfit(error, key_is_given))?;
         Ok(Self {
             client,
+            flags: String::new(),
             key: key.to_owned(),
             key_is_given,
             workspace: workspace.cloned(),
@@ -145,6 +168,11 @@ impl Server {
             None => Err(Failure::failed("start", taken)
                 .hint("set HOSTLER_API_KEY to the key that the server was started with")),
         }
+    }
+
+    /// A session, as other commands find it.
+    pub(crate) fn named(&self, session: &SessionId) -> String {
+        format!("{session}{}", self.flags)
     }
 
     /// The next server on the same directory may listen elsewhere.
@@ -226,4 +254,21 @@ fn said(error: ClientError) -> Failure {
         message = format!("{message} (request {})", one_line(&id, REQUEST_COLUMNS));
     }
     Failure { message, ..failure }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn a_path_is_one_word_whatever_it_is_called() {
+        for (path, word) in [
+            ("/var/lib/hostler", "/var/lib/hostler"),
+            ("", "''"),
+            ("/a b", "'/a b'"),
+            ("/it's $(x)", r"'/it'\''s $(x)'"),
+        ] {
+            assert_eq!(quoted(path), word);
+        }
+    }
 }

@@ -18,18 +18,20 @@ use tokio::time::Instant;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
+/// A stream that gave nothing and stayed open for as long is a good one.
+const STEADY: Duration = Duration::from_secs(10);
 
 pub(crate) struct Tail {
     pub(crate) server: Box<Server>,
     session: SessionId,
     /// The last event that was given.
     last: Option<EventId>,
-    records: Option<Records>,
-    /// Attempts since the last event.
+    stream: Option<Stream>,
+    /// Attempts since a stream was good for something.
     attempts: u32,
     /// Before the next attempt.
     pause_until: Option<Instant>,
-    away_since: Option<Instant>,
+    outage: Option<Outage>,
     patience: Duration,
     /// Whether there was a stream.
     begun: bool,
@@ -38,8 +40,19 @@ pub(crate) struct Tail {
 
 pub(crate) enum Told {
     Event(Box<Entry>),
-    /// The server does not answer; it is asked again. Told once each time.
+    /// The server does not answer; it is asked again. Told once in each outage.
     Away(String),
+}
+
+struct Stream {
+    records: Records,
+    opened: Instant,
+}
+
+/// Lasts until a stream is good for something: one that is cut again at once ends none.
+struct Outage {
+    since: Instant,
+    told: bool,
 }
 
 impl Tail {
@@ -54,10 +67,10 @@ impl Tail {
             server,
             session: session.clone(),
             last,
-            records: None,
+            stream: None,
             attempts: 0,
             pause_until: None,
-            away_since: None,
+            outage: None,
             patience,
             begun: false,
             over: false,
@@ -65,11 +78,10 @@ impl Tail {
     }
 
     /// Opens the stream, so that nothing is missed from now on.
-    pub(crate) async fn open(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn open(&mut self) -> Result<(), ClientError> {
         let client = &self.server.client;
-        let records = client.follow(&self.session, self.last.as_ref()).await;
-        self.records = Some(records.map_err(|error| self.server.explain(error))?);
-        self.begun = true;
+        let records = client.follow(&self.session, self.last.as_ref()).await?;
+        self.begin(records);
         Ok(())
     }
 
@@ -80,9 +92,9 @@ impl Tail {
                 tokio::time::sleep_until(until).await;
                 self.pause_until = None;
             }
-            let told = match self.records.as_mut() {
-                Some(records) => {
-                    let next = records.next().await;
+            let told = match self.stream.as_mut() {
+                Some(stream) => {
+                    let next = stream.records.next().await;
                     self.take(next).await?
                 }
                 None => self.connect().await?,
@@ -108,18 +120,20 @@ impl Tail {
                 if entry.id.is_some() {
                     self.last.clone_from(&entry.id);
                 }
-                (self.attempts, self.away_since) = (0, None);
+                (self.attempts, self.outage) = (0, None);
                 self.over = entry.kind == "session.deleted";
                 Ok(entry.id.is_some().then(|| Told::Event(Box::new(entry))))
             }
             Ok(None) => {
-                self.records = None;
-                self.pause();
+                self.end();
                 self.over = self.has_ended().await?;
-                Ok(None)
+                if self.over {
+                    return Ok(None);
+                }
+                self.failed(ClientError::Cut)
             }
             Err(error) => {
-                self.records = None;
+                self.end();
                 self.failed(error)
             }
         }
@@ -130,8 +144,7 @@ impl Tail {
         let client = &self.server.client;
         match client.follow(&self.session, self.last.as_ref()).await {
             Ok(records) => {
-                self.records = Some(records);
-                (self.begun, self.away_since) = (true, None);
+                self.begin(records);
                 Ok(None)
             }
             Err(error) if error.is_status(404) && self.begun => {
@@ -142,17 +155,35 @@ impl Tail {
         }
     }
 
+    fn begin(&mut self, records: Records) {
+        let opened = Instant::now();
+        self.stream = Some(Stream { records, opened });
+        self.begun = true;
+    }
+
+    fn end(&mut self) {
+        let stream = self.stream.take();
+        if stream.is_some_and(|stream| stream.opened.elapsed() >= STEADY) {
+            (self.attempts, self.outage) = (0, None);
+        }
+    }
+
     /// What may pass is tried again, if there was a stream once.
     fn failed(&mut self, error: ClientError) -> Result<Option<Told>, Failure> {
         let passes = self.begun && error.may_pass();
         let failure = self.server.explain(error);
-        let since = *self.away_since.get_or_insert_with(Instant::now);
-        if !passes || since.elapsed() > self.patience {
+        let outage = self.outage.get_or_insert_with(|| Outage {
+            since: Instant::now(),
+            told: false,
+        });
+        if !passes || outage.since.elapsed() > self.patience {
             return Err(failure);
         }
-        self.pause();
         // A cut alone is nothing to speak of.
-        Ok((self.attempts == 2).then_some(Told::Away(failure.message)))
+        let tells = self.attempts > 0 && !outage.told;
+        outage.told |= tells;
+        self.pause();
+        Ok(tells.then_some(Told::Away(failure.message)))
     }
 
     fn pause(&mut self) {
@@ -174,5 +205,64 @@ impl Tail {
             Err(error) if error.may_pass() => Ok(false),
             Err(error) => Err(self.server.explain(error)),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::arguments::DataArgument;
+    use crate::environment::Environment;
+    use crate::reach::Reach;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    /// Whose streams end as soon as they are open.
+    async fn server() -> Box<Server> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut asked = Vec::new();
+                while !asked.ends_with(b"\r\n\r\n") {
+                    if stream.read_buf(&mut asked).await.unwrap_or(0) == 0 {
+                        break;
+                    }
+                }
+                let (kind, body) = if String::from_utf8_lossy(&asked).contains("/stream ") {
+                    ("text/event-stream", "")
+                } else {
+                    ("application/json", "{}")
+                };
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\nconnection: close\r\n\r\n");
+                let _ = stream.write_all((head + body).as_bytes()).await;
+            }
+        });
+        let environment = Environment {
+            server_url: Some(url.into()),
+            server_key: Some("a-key-of-this-test".into()),
+            ..Environment::default()
+        };
+        let Ok(Reach::Server(server)) = Reach::find(&DataArgument { data: None }, None, &environment) else {
+            panic!("a server is named");
+        };
+        server
+    }
+
+    #[tokio::test]
+    async fn a_server_whose_streams_give_nothing_is_away_and_not_for_ever() {
+        let patience = Duration::from_secs(2);
+        let mut tail = Tail::new(server().await, &SessionId::random(), None, patience);
+        tail.open().await.unwrap();
+        let mut told = 0;
+        let failure = loop {
+            match tail.next().await {
+                Ok(Some(Told::Away(_))) => told += 1,
+                Ok(_) => panic!("there are no events, and the session has not ended"),
+                Err(failure) => break failure,
+            }
+        };
+        assert_eq!((told, failure.kind), (1, "server"), "{failure}");
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::environment::Environment;
 use crate::input::{self, Until};
+use crate::render::text::safe;
 use crate::signals::Signals;
 use crate::style::Style;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -134,6 +135,17 @@ impl Terminal {
         for line in lines {
             self.line(line);
         }
+    }
+
+    /// An agent's last words, as whoever asked reads them.
+    pub(crate) fn answer(&mut self, words: Option<&str>) {
+        let Some(words) = words else { return };
+        let words = if self.is.out {
+            safe(words)
+        } else {
+            words.to_owned()
+        };
+        self.output((words.trim_end().to_owned() + "\n").as_bytes());
     }
 
     /// Lets the user type, with lines of progress above.

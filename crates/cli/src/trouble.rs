@@ -3,11 +3,10 @@
 use crate::failure::Failure;
 use crate::render::text::safe;
 use control::Idle;
-use domain::SessionId;
 use wire::{SessionError, SessionErrorType, StopReason};
 
-/// Nothing if the agent is done.
-pub(crate) fn of_idle(idle: &Idle, session: &SessionId) -> Option<Failure> {
+/// Nothing if the agent is done. `session` names it with the flags that lead to it.
+pub(crate) fn of_idle(idle: &Idle, session: &str) -> Option<Failure> {
     if let Some(error) = &idle.error {
         return Some(of_error(error, session));
     }
@@ -40,7 +39,7 @@ pub(crate) fn of_idle(idle: &Idle, session: &SessionId) -> Option<Failure> {
 }
 
 /// The same of a server's session, where other things help.
-pub(crate) fn of_hosted(idle: &Idle, session: &SessionId) -> Option<Failure> {
+pub(crate) fn of_hosted(idle: &Idle, session: &str) -> Option<Failure> {
     let failure = of_idle(idle, session)?;
     let hint = match failure.kind {
         "budget_reached" => "a higher `budget` of the session lets it go on with the next message".to_owned(),
@@ -57,7 +56,7 @@ pub(crate) fn of_hosted(idle: &Idle, session: &SessionId) -> Option<Failure> {
     Some(failure.hint(hint))
 }
 
-fn of_error(error: &SessionError, session: &SessionId) -> Failure {
+fn of_error(error: &SessionError, session: &str) -> Failure {
     let message = safe(&error.message);
     let (kind, hint) = match &error.kind {
         SessionErrorType::BillingError => (
@@ -85,7 +84,7 @@ fn of_error(error: &SessionError, session: &SessionId) -> Failure {
 }
 
 /// The API's own words tell what is wrong with a request; the class alone does not.
-fn request_hint(message: &str, session: &SessionId) -> String {
+fn request_hint(message: &str, session: &str) -> String {
     let lower = message.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     if has(&["401", "authentication", "x-api-key", "invalid api key"]) {
@@ -112,7 +111,7 @@ fn request_hint(message: &str, session: &SessionId) -> String {
     }
 }
 
-pub(crate) fn look(session: &SessionId) -> String {
+pub(crate) fn look(session: &str) -> String {
     format!("hostler sessions show {session}")
 }
 
@@ -120,6 +119,7 @@ pub(crate) fn look(session: &SessionId) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use domain::SessionId;
     use wire::RetryStatus;
 
     fn idle(stop_reason: Option<StopReason>, error: Option<(SessionErrorType, &str)>) -> Idle {
@@ -134,13 +134,16 @@ mod tests {
     #[test]
     fn an_agent_that_ended_its_turn_is_done() {
         let session = SessionId::random();
-        assert_eq!(of_idle(&idle(Some(StopReason::EndTurn), None), &session), None);
-        assert!(of_idle(&idle(None, None), &session).is_some());
+        assert_eq!(
+            of_idle(&idle(Some(StopReason::EndTurn), None), session.as_str()),
+            None
+        );
+        assert!(of_idle(&idle(None, None), session.as_str()).is_some());
         let gone = Idle {
             terminated: true,
             ..idle(Some(StopReason::EndTurn), None)
         };
-        assert!(of_idle(&gone, &session).is_some());
+        assert!(of_idle(&gone, session.as_str()).is_some());
     }
 
     #[test]
@@ -189,7 +192,7 @@ mod tests {
         for (kind, message, hint) in table {
             let failure = of_idle(
                 &idle(Some(StopReason::RetriesExhausted), Some((kind, message))),
-                &session,
+                session.as_str(),
             )
             .unwrap();
             assert!(
@@ -216,10 +219,13 @@ mod tests {
             .iter()
             .chain(&[idle(Some(StopReason::BudgetReached), None)])
         {
-            let hint = of_hosted(idle, &session).unwrap().hint.unwrap();
+            let hint = of_hosted(idle, session.as_str()).unwrap().hint.unwrap();
             assert!(!hint.contains("--m") && !hint.contains("ANTHROPIC"), "{hint}");
         }
-        assert_eq!(of_hosted(&idle(Some(StopReason::EndTurn), None), &session), None);
+        assert_eq!(
+            of_hosted(&idle(Some(StopReason::EndTurn), None), session.as_str()),
+            None
+        );
     }
 
     #[test]
@@ -229,7 +235,7 @@ mod tests {
             (StopReason::BudgetReached, "--max-budget"),
             (StopReason::Refusal, "other words"),
         ] {
-            let failure = of_idle(&idle(Some(reason), None), &session).unwrap();
+            let failure = of_idle(&idle(Some(reason), None), session.as_str()).unwrap();
             assert!(failure.hint.unwrap().contains(hint));
         }
     }

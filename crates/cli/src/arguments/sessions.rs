@@ -1,6 +1,7 @@
 //! What is asked of sessions.
 
 use super::{AllowArguments, DataArgument};
+use crate::reach::flags;
 use clap::{Args, Subcommand};
 use domain::{AgentId, EventId, SessionId, SessionStatus, WorkspaceId};
 
@@ -152,6 +153,14 @@ pub struct RemoveArguments {
     pub force: bool,
     #[command(flatten)]
     pub place: PlaceArguments,
+}
+
+impl PlaceArguments {
+    /// A session, as other commands find it.
+    pub(crate) fn named(&self, session: &SessionId) -> String {
+        let flags = flags(&self.data, self.workspace.as_ref());
+        format!("{session}{flags}")
+    }
 }
 
 fn status(text: &str) -> Result<SessionStatus, String> {

@@ -5,12 +5,12 @@ mod place;
 use crate::arguments::KeysCommand;
 use crate::environment::Environment;
 use crate::failure::Failure;
-use crate::render::text::one_line;
+use crate::reach::flags;
+use crate::render::text::{minute, one_line};
+use crate::signals::Signals;
 use crate::terminal::Terminal;
 use place::Place;
 use serde::Serialize;
-use time::OffsetDateTime;
-use time::macros::format_description;
 use wire::keys::{Create, Created, Key};
 
 const NAME_COLUMNS: usize = 40;
@@ -19,10 +19,20 @@ pub(crate) async fn keys(
     command: &KeysCommand,
     environment: &Environment,
     terminal: &mut Terminal,
+    signals: &mut Signals,
 ) -> Result<(), Failure> {
     check(command)?;
     let place = Place::find(command.data(), environment).await?;
-    let outcome = match command {
+    let outcome = tokio::select! {
+        outcome = perform(command, &place, terminal) => outcome,
+        _ = signals.next() => Err(interrupted(command)),
+    };
+    place.close().await;
+    outcome
+}
+
+async fn perform(command: &KeysCommand, place: &Place, terminal: &mut Terminal) -> Result<(), Failure> {
+    match command {
         KeysCommand::Create {
             workspace,
             name,
@@ -33,17 +43,26 @@ pub(crate) async fn keys(
                 name: name.clone(),
                 workspace_id: Some(workspace.clone()),
             };
-            create_key(&place, create, *json, terminal).await
+            create_key(place, create, *json, terminal).await
         }
-        KeysCommand::List { json, .. } => list(&place, *json, terminal).await,
+        KeysCommand::List { json, .. } => list(place, *json, terminal).await,
         KeysCommand::Revoke { key, .. } => {
             let revoked = place.revoke(key).await?;
             terminal.line(&format!("{} opens nothing any more", revoked.id));
             Ok(())
         }
-    };
-    place.close().await;
-    outcome
+    }
+}
+
+fn interrupted(command: &KeysCommand) -> Failure {
+    let failure = Failure::interrupted();
+    if let KeysCommand::List { .. } = command {
+        return failure;
+    }
+    let flags = flags(command.data(), None);
+    failure.hint(format!(
+        "it may be done: hostler keys list{flags} says whether it is"
+    ))
 }
 
 fn check(command: &KeysCommand) -> Result<(), Failure> {
@@ -118,11 +137,6 @@ fn row(key: &Key) -> String {
     )
     .trim_end()
     .to_owned()
-}
-
-fn minute(moment: OffsetDateTime) -> String {
-    let format = format_description!("[year]-[month]-[day] [hour]:[minute]");
-    moment.format(&format).unwrap_or_default()
 }
 
 fn print<'a, T: Serialize + 'a>(terminal: &mut Terminal, objects: impl IntoIterator<Item = &'a T>) {

@@ -5,12 +5,12 @@ mod elsewhere;
 
 use crate::arguments::{RunArguments, RuntimeName};
 use crate::check::{check_model, choose_upstream, data_directory, open_workspace, read_prompt};
-use crate::commands::sessions::applied_line;
 use crate::commands::{end, start};
 use crate::conversation::{Ended, follow};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure};
 use crate::outcome::{ErrorRecord, Outcome};
+use crate::reach::flags;
 use crate::render::{changes, facts, text};
 use crate::review::{Review, discard, recover};
 use crate::services::{How, Running, Services, StartOptions, Upstream};
@@ -34,6 +34,8 @@ struct Plan {
     start: StartOptions,
     allowed: Allowed,
     apply: bool,
+    /// That lead another command to it.
+    flags: String,
     /// The answer goes into the object, and nowhere else.
     json: bool,
     simulated: bool,
@@ -131,6 +133,7 @@ async fn plan(
         },
         allowed: arguments.allow.into(),
         apply: arguments.apply,
+        flags: flags(&arguments.data, None),
         json: arguments.json,
         simulated,
         notices: [notice, warning].into_iter().flatten().collect(),
@@ -214,20 +217,21 @@ async fn session(
     let started = running.control.begin(plan.session, inputs).await;
     let (id, _) = started.map_err(|error| Failure::failed("session", error))?;
     outcome.session_id = Some(id.clone());
+    let named = format!("{id}{}", plan.flags);
     let ended = follow(&running.control, &id, terminal, signals).await;
     let took = began.elapsed();
     terminal.status("ending the sandbox");
-    let stopped = stop(running, &id, signals).await;
+    let stopped = stop(running, (&id, &named), signals).await;
     let failure = match ended {
         Err(failure) => Some(failure),
-        Ok(Ended::Stopped) => Some(stopped_failure(&id)),
+        Ok(Ended::Stopped) => Some(stopped_failure(&named)),
         Ok(Ended::Idle {
             interrupted: true, ..
         }) => Some(
             Failure::said("interrupted", "the agent was interrupted")
-                .hint(format!("hostler sessions diff {id}")),
+                .hint(format!("hostler sessions diff {named}")),
         ),
-        Ok(Ended::Idle { idle, .. }) => trouble::of_idle(&idle, &id),
+        Ok(Ended::Idle { idle, .. }) => trouble::of_idle(&idle, &named),
     };
     let summary = running
         .control
@@ -237,7 +241,7 @@ async fn session(
     outcome.set_summary(&summary, took);
     terminal.quiet();
     if !plan.json {
-        show_result(summary.result_text.as_deref(), terminal);
+        terminal.answer(summary.result_text.as_deref());
     }
     terminal.line(&style.dim(&facts::cost_line(&summary, plan.simulated)));
     if failure.as_ref().is_some_and(|failure| failure.kind == "stopped") {
@@ -250,7 +254,7 @@ async fn session(
         refused: plan.apply && !done,
         allowed: plan.allowed,
     };
-    let reviewed = review(running, &id, wish, outcome, terminal, signals).await;
+    let reviewed = review(running, (&id, &named), wish, outcome, terminal, signals).await;
     failure.map_or(reviewed, Err)
 }
 
@@ -275,28 +279,21 @@ fn rules(arguments: &RunArguments) -> Result<Rules, Failure> {
     })
 }
 
-/// The answer, as whoever asked reads it.
-pub(crate) fn show_result(result: Option<&str>, terminal: &mut Terminal) {
-    if let Some(result) = result {
-        let shown = if terminal.out_is_terminal() {
-            text::safe(result)
-        } else {
-            result.to_owned()
-        };
-        terminal.output((shown.trim_end().to_owned() + "\n").as_bytes());
-    }
-}
-
-fn stopped_failure(id: &SessionId) -> Failure {
-    Failure::said("stopped", "stopped")
-        .hint(format!("hostler sessions diff {id} shows what the agent changed"))
+fn stopped_failure(named: &str) -> Failure {
+    Failure::said("stopped", "stopped").hint(format!(
+        "hostler sessions diff {named} shows what the agent changed"
+    ))
 }
 
 /// Ends the sandbox, so that its files lie still. A user who will not wait leaves that to the next start.
-async fn stop(running: &Running, id: &SessionId, signals: &mut Signals) -> Result<(), Failure> {
+async fn stop(
+    running: &Running,
+    (id, named): (&SessionId, &str),
+    signals: &mut Signals,
+) -> Result<(), Failure> {
     tokio::select! {
         stopped = running.control.stop(id) => stopped.map_err(|error| Failure::failed("session", error)),
-        _ = signals.next() => Err(stopped_failure(id)),
+        _ = signals.next() => Err(stopped_failure(named)),
     }
 }
 
@@ -311,7 +308,7 @@ struct Wish {
 
 async fn review(
     running: &Running,
-    id: &SessionId,
+    (id, named): (&SessionId, &str),
     wish: Wish,
     outcome: &mut Outcome,
     terminal: &mut Terminal,
@@ -325,7 +322,7 @@ async fn review(
         .map_err(|error| Failure::failed("session", error))?;
     let opened = tokio::select! {
         opened = Review::open(&*running.backend, &row, &running.data) => opened?,
-        _ = signals.next() => return Err(stopped_failure(id)),
+        _ = signals.next() => return Err(stopped_failure(named)),
     };
     terminal.quiet();
     let Some(review) = opened else { return Ok(()) };
@@ -336,13 +333,13 @@ async fn review(
         return discard(&*running.backend, &row).await;
     }
     terminal.lines(&changes::summary(&review.set, wish.allowed, terminal.style()));
-    let settled = decide(&review, id, &wish, terminal, signals).await?;
+    let settled = decide(&review, named, &wish, terminal, signals).await?;
     if !settled {
         return Ok(());
     }
     let applied = review.apply(wish.allowed, signals).await?;
     outcome.set_changes(&review.set, wish.allowed, true);
-    let line = applied_line(applied.paths.len(), terminal.style());
+    let line = changes::applied_line(applied.paths.len(), terminal.style());
     terminal.line(&line);
     if let Some(leftover) = &applied.leftover {
         terminal.line(&format!("left behind: {}", leftover.display()));
@@ -352,7 +349,7 @@ async fn review(
         return discard(&*running.backend, &row).await;
     }
     terminal.line(&format!(
-        "hint: hostler sessions apply {id} with the flags above applies the rest"
+        "hint: hostler sessions apply {named} with the flags above applies the rest"
     ));
     Ok(())
 }
@@ -360,7 +357,7 @@ async fn review(
 /// Whether to apply: said on the command line, or asked.
 async fn decide(
     review: &Review,
-    id: &SessionId,
+    named: &str,
     wish: &Wish,
     terminal: &mut Terminal,
     signals: &mut Signals,
@@ -369,8 +366,9 @@ async fn decide(
     if wish.apply {
         return Ok(true);
     }
-    let later =
-        format!("hint: hostler sessions apply {id} applies them, hostler sessions rm {id} discards them");
+    let later = format!(
+        "hint: hostler sessions apply {named} applies them, hostler sessions rm {named} discards them"
+    );
     if selection.chosen.is_empty() || !selection.conflicts().is_empty() || !terminal.can_ask() {
         if wish.refused {
             terminal.line("not applied, since the agent did not finish");

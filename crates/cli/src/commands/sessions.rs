@@ -12,7 +12,6 @@ mod send;
 mod show;
 mod waits;
 
-pub(crate) use changes::applied_line;
 pub(crate) use follow::{OnSignal, Rested, follow};
 pub(crate) use place::unread;
 
@@ -40,7 +39,7 @@ pub(crate) async fn sessions(
             let place = Place::find(place, environment).await?;
             let outcome = tokio::select! {
                 outcome = look(command, &place, terminal) => outcome,
-                _ = signals.next() => Err(interrupted()),
+                _ = signals.next() => Err(Failure::interrupted()),
             };
             place.close().await;
             outcome
@@ -69,8 +68,4 @@ async fn look(command: &SessionsCommand, place: &Place, terminal: &mut Terminal)
         SessionsCommand::Logs(arguments) => logs::logs(arguments, place, terminal).await,
         _ => Ok(()),
     }
-}
-
-fn interrupted() -> Failure {
-    Failure::said("interrupted", "interrupted")
 }

@@ -62,6 +62,14 @@ fn heading(set: &ChangeSet, style: Style) -> String {
     ))
 }
 
+pub(crate) fn applied_line(count: usize, style: Style) -> String {
+    match count {
+        0 => "nothing was applied".to_owned(),
+        1 => style.green("1 change is applied"),
+        count => style.green(&format!("{count} changes are applied")),
+    }
+}
+
 /// Lines added and removed, as far as they were counted.
 pub(crate) fn totals(entries: &[Entry]) -> (usize, usize) {
     entries

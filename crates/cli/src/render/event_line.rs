@@ -2,12 +2,13 @@
 
 use crate::entry::Entry;
 use crate::render::activity::call;
+use crate::render::facts::used;
 use crate::render::text::{grouped, one_line};
 use crate::style::Style;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::macros::format_description;
-use wire::{Body, Confirmation, ContentBlock, EvaluatedPermission, Event, SessionUsage, StopReason};
+use wire::{Body, Confirmation, ContentBlock, EvaluatedPermission, Event, StopReason};
 
 /// Of the columns before what it says.
 const HEAD: usize = 19 + 2 + 31 + 2 + 26 + 2;
@@ -145,32 +146,6 @@ fn blocks(content: &[ContentBlock]) -> String {
         _ => "[something else]",
     });
     words.collect::<Vec<_>>().join(" ")
-}
-
-/// Of all turns.
-pub(crate) fn used(usage: &SessionUsage) -> String {
-    let written = usage.cache_creation.unwrap_or_default();
-    let written =
-        written.ephemeral_5m_input_tokens.unwrap_or(0) + written.ephemeral_1h_input_tokens.unwrap_or(0);
-    let cached = usage.cache_read_input_tokens.unwrap_or(0);
-    let cost = match &usage.list_cost {
-        Some(cost) => dollars(cost),
-        None => "list cost unknown".to_owned(),
-    };
-    format!(
-        "{cost}, {} tokens in ({} from the cache), {} out",
-        grouped(usage.input_tokens.unwrap_or(0) + cached + written),
-        grouped(cached),
-        grouped(usage.output_tokens.unwrap_or(0))
-    )
-}
-
-/// An amount that the API gives in cents.
-pub(crate) fn dollars(money: &wire::Money) -> String {
-    match money.amount.parse::<u64>() {
-        Ok(cents) if money.currency == "USD" => format!("${}.{:02}", cents / 100, cents % 100),
-        _ => one_line(&format!("{} {}", money.amount, money.currency), 40),
-    }
 }
 
 fn changed(fields: [(&str, &Option<Value>); 4]) -> String {

@@ -1,10 +1,11 @@
 //! Single lines of facts: what the sandbox is, what this machine does not enforce, what it cost.
 
-use crate::render::text::grouped;
+use crate::render::text::{grouped, one_line};
 use control::Summary;
 use domain::{Limits, PriceTable};
 use policy::Rules;
 use sandbox::Report;
+use wire::{Money, SessionUsage};
 
 /// What the agent's sandbox may use and reach.
 pub(crate) fn sandbox_line(limits: &Limits, rules: &Rules) -> String {
@@ -56,6 +57,32 @@ pub(crate) fn cost_line(summary: &Summary, simulated: bool) -> String {
         grouped(cached),
         grouped(usage.output_tokens),
     )
+}
+
+/// What a session used, in all its turns.
+pub(crate) fn used(usage: &SessionUsage) -> String {
+    let written = usage.cache_creation.unwrap_or_default();
+    let written =
+        written.ephemeral_5m_input_tokens.unwrap_or(0) + written.ephemeral_1h_input_tokens.unwrap_or(0);
+    let cached = usage.cache_read_input_tokens.unwrap_or(0);
+    let cost = match &usage.list_cost {
+        Some(cost) => dollars(cost),
+        None => "list cost unknown".to_owned(),
+    };
+    format!(
+        "{cost}, {} tokens in ({} from the cache), {} out",
+        grouped(usage.input_tokens.unwrap_or(0) + cached + written),
+        grouped(cached),
+        grouped(usage.output_tokens.unwrap_or(0))
+    )
+}
+
+/// An amount that the API gives in cents.
+pub(crate) fn dollars(money: &Money) -> String {
+    match money.amount.parse::<u64>() {
+        Ok(cents) if money.currency == "USD" => format!("${}.{:02}", cents / 100, cents % 100),
+        _ => one_line(&format!("{} {}", money.amount, money.currency), 40),
+    }
 }
 
 fn cpus(millis: u32) -> String {

@@ -1,6 +1,8 @@
 //! Text of an agent, fit for a terminal.
 
 use change_set::printable;
+use time::macros::format_description;
+use time::{OffsetDateTime, UtcOffset};
 
 /// Several lines: everything but tabs and line ends that could move the cursor is escaped.
 pub(crate) fn safe(text: &str) -> String {
@@ -50,6 +52,15 @@ pub(crate) fn one_line(text: &str, width: usize) -> String {
     } else {
         shown
     }
+}
+
+/// In UTC.
+pub(crate) fn minute(moment: OffsetDateTime) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute]");
+    moment
+        .to_offset(UtcOffset::UTC)
+        .format(&format)
+        .unwrap_or_default()
 }
 
 /// 1234567 as 1,234,567.

@@ -2,7 +2,7 @@
 
 use crate::render::activity::call;
 use crate::style::Style;
-use domain::{EventId, SessionId};
+use domain::EventId;
 use serde_json::{Map, Value};
 use wire::{Body, Event, StopReason};
 
@@ -78,14 +78,8 @@ impl Waiting {
     }
 }
 
-/// Each call with the commands that answer it; `flags` lead to where the session is.
-pub(crate) fn lines(
-    calls: &[&Call],
-    session: &SessionId,
-    flags: &str,
-    style: Style,
-    width: usize,
-) -> Vec<String> {
+/// Each call with the commands that answer it; `session` names it with the flags that lead to it.
+pub(crate) fn lines(calls: &[&Call], session: &str, style: Style, width: usize) -> Vec<String> {
     let mut lines = vec![style.yellow(if calls.len() == 1 {
         "it waits for an answer:"
     } else {
@@ -93,7 +87,7 @@ pub(crate) fn lines(
     })];
     for asked in calls {
         let id = &asked.id;
-        let send = format!("    hostler sessions send {session}{flags}");
+        let send = format!("    hostler sessions send {session}");
         lines.push(format!(
             "  {}",
             call(&asked.name, &asked.input, style, width.saturating_sub(2))
@@ -113,6 +107,7 @@ pub(crate) fn lines(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use domain::SessionId;
     use serde_json::json;
 
     fn event(mut body: Value) -> Event {
@@ -140,13 +135,8 @@ mod tests {
         assert!(waiting.calls().is_empty(), "not before the session waits");
         let idle = |ids: &[&EventId]| json!({"type": "session.status_idle", "stop_reason": {"type": "requires_action", "event_ids": ids}});
         take(&mut waiting, idle(&[&bash, &weather]));
-        let shown = lines(
-            &waiting.calls(),
-            &session,
-            " --workspace a",
-            Style::new(false),
-            80,
-        );
+        let named = format!("{session} --workspace a");
+        let shown = lines(&waiting.calls(), &named, Style::new(false), 80);
         assert_eq!(
             shown,
             [

@@ -11,6 +11,10 @@ async fn a_part_that_does_not_start_is_named() {
         ..Broken::default()
     });
     let id = "sesn_00000000000000000000000000";
+    let nothing = host.call(&["sessions", "diff", id]).await;
+    assert!(nothing.err.contains("there is nothing at "), "{}", nothing.err);
+    assert_eq!(host.broken.starts.load(Ordering::SeqCst), 0);
+    std::fs::create_dir(host.path("data")).unwrap();
     for arguments in [&["run", "x"][..], &["sessions", "diff", id], &["doctor"]] {
         let called = host.call(arguments).await;
         assert_eq!(called.exit, 1);

@@ -384,10 +384,16 @@ async fn who_has_seen_enough_leaves_and_the_agent_goes_on() {
     let line = ["sessions", "logs", play.id.as_str(), "--follow"];
     let called = play.host.call_with(&line, &interrupt).await;
     assert_eq!((called.exit, called.out.as_str()), (0, ""), "{}", called.err);
-    let line = ["sessions", "send", play.id.as_str(), "x"];
+    let id = play.id.as_str();
+    let line = ["sessions", "send", id, "x", "--workspace", "team-a"];
     let called = play.host.call_with(&line, &interrupt).await;
-    assert_eq!(called.exit, 1);
-    assert!(called.err.contains("hint: "), "{}", called.err);
+    let hint = format!(
+        "hint: it may have arrived: hostler sessions logs {id} --workspace team-a says whether it did\n"
+    );
+    assert_eq!(
+        (called.exit, called.err),
+        (1, format!("error: interrupted\n{hint}"))
+    );
 }
 
 #[tokio::test]

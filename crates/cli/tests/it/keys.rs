@@ -1,6 +1,8 @@
 //! `hostler keys`, on a data directory and through the server that holds it.
 
+use crate::scripted::{Answer, Scripted};
 use crate::support::{Broken, Host};
+use cli::Asked;
 use control::{AdminKey, Resources, ServerAddress};
 use server::{Api, Config, NoUpstream};
 use std::sync::Arc;
@@ -117,6 +119,25 @@ async fn keys_of_a_server_elsewhere() {
     host.environment.server_key = Some(serving.key.into());
     whole_life(&host).await;
     assert!(!host.path("data").exists());
+}
+
+#[tokio::test]
+async fn nobody_has_to_wait_for_a_server() {
+    let server = Scripted::start(|_, _| Answer::Nothing).await;
+    let mut host = Host::new(Broken::default());
+    host.environment.server_url = Some(server.url.into());
+    host.environment.server_key = Some("a-key-of-this-test".into());
+    for (arguments, hint) in [
+        (&["keys", "list"][..], ""),
+        (
+            &["keys", "create"],
+            "hint: it may be done: hostler keys list says whether it is\n",
+        ),
+    ] {
+        let called = host.call_with(arguments, &[Asked { now: false }]).await;
+        let said = format!("error: interrupted\n{hint}");
+        assert_eq!((called.exit, called.err), (1, said));
+    }
 }
 
 #[tokio::test]

@@ -291,7 +291,7 @@ async fn a_message_that_cannot_be_acted_on_is_told_and_everything_of_it_is_there
         ])
         .await;
     assert!(
-        strange.exit == 1 && strange.err.contains("is not the id of an event"),
+        strange.exit == 1 && strange.err.contains("is not an event of this session"),
         "{}",
         strange.err
     );

@@ -1,7 +1,7 @@
 //! `hostler run` with `HOSTLER_URL`: the session is that server's. Its agent and its environment are made for it alone, and
 //! are archived with it.
 
-use super::{CallError, limits, refuse_missing, rules, show_result};
+use super::{CallError, limits, refuse_missing, rules};
 use crate::arguments::RunArguments;
 use crate::check::read_prompt;
 use crate::commands::sessions::{OnSignal, Rested, follow, unread};
@@ -10,8 +10,8 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
 use crate::reach::{Reach, Server};
-use crate::render::event_line::used;
-use crate::render::{facts, text};
+use crate::render::facts::{self, used};
+use crate::render::text;
 use crate::session::Session;
 use crate::signals::Signals;
 use crate::terminal::Terminal;
@@ -22,7 +22,6 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use wire::{Body, ContentBlock, StopReason};
 
-const NANO_USD_PER_CENT: u64 = 10_000_000;
 /// What is made for a session is called so.
 const NAME: &str = "hostler run";
 
@@ -140,7 +139,7 @@ async fn plan(arguments: &RunArguments, signals: &mut Signals) -> Result<Plan, F
 
 /// A server keeps budgets in whole cents.
 fn cents(budget: Cost) -> Result<Value, Failure> {
-    let cents = budget.nano_usd / NANO_USD_PER_CENT;
+    let cents = budget.nano_usd / Cost::CENT.nano_usd;
     if cents == 0 {
         return Err(Failure::usage(CallError::SmallBudget).hint("give it a cent or more: --max-budget 0.01"));
     }
@@ -210,24 +209,32 @@ async fn attend(
     outcome.result.clone_from(&words);
     terminal.quiet();
     if !json {
-        show_result(words.as_deref(), terminal);
+        terminal.answer(words.as_deref());
     }
     // Who cannot tell the cost now has told the answer.
-    if let Ok(raw) = server.client.session(id).await
+    let raw = tokio::select! {
+        raw = server.client.session(id) => raw.ok(),
+        _ = signals.next() => None,
+    };
+    if let Some(raw) = raw
         && let Ok(session) = Session::read(&raw)
     {
         outcome.set_usage(&session.usage);
-        let line = terminal.style().dim(&used(&session.usage));
+        let line = terminal
+            .style()
+            .dim(&format!("session {id}: {}", used(&session.usage)));
         terminal.line(&line);
     }
     if interrupted {
-        return Err(Failure::said("interrupted", "the agent was interrupted").hint(trouble::look(id)));
+        return Err(
+            Failure::said("interrupted", "the agent was interrupted").hint(trouble::look(id.as_str()))
+        );
     }
     if let Some(StopReason::RequiresAction { .. }) = idle.stop_reason {
         // No tool of this agent asks.
-        return trouble::of_idle(&idle, id).map_or(Ok(()), Err);
+        return trouble::of_idle(&idle, id.as_str()).map_or(Ok(()), Err);
     }
-    trouble::of_hosted(&idle, id).map_or(Ok(()), Err)
+    trouble::of_hosted(&idle, id.as_str()).map_or(Ok(()), Err)
 }
 
 /// Newest first: what a session uses after the session. Whatever stays can be archived by hand.

@@ -3,7 +3,7 @@
 
 mod answer;
 
-use super::place::{self, flags, refused, unread};
+use super::place::{self, refused, unread};
 use super::waits::waits;
 use crate::arguments::AttachArguments;
 use crate::check::MAX_PROMPT_BYTES;
@@ -11,6 +11,7 @@ use crate::entry::Entry;
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure};
 use crate::input::Lines;
+use crate::reach::Server;
 use crate::render::activity::{Activity, call};
 use crate::render::text::{one_line, safe};
 use crate::render::waiting::{Asks, Waiting};
@@ -19,7 +20,7 @@ use crate::signals::Signals;
 use crate::tail::{Tail, Told};
 use crate::terminal::Terminal;
 use answer::{Said, understood};
-use client::EventQuery;
+use client::{ClientError, EventQuery};
 use domain::{EventId, SessionId};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -30,12 +31,18 @@ use wire::{Body, Event};
 const EVENTS: usize = 50;
 /// Whoever sits there sees that the server is away, and leaves when they have waited enough.
 const ENDLESS: Duration = Duration::MAX;
+/// Before a server that did not answer is asked again.
+const PAUSE: Duration = Duration::from_secs(2);
 
 struct Talk<'a> {
     id: &'a SessionId,
     tail: Tail,
     activity: Activity,
     waiting: Waiting,
+    /// What waits and was looked for: it is not looked for again.
+    sought: HashSet<EventId>,
+    /// Whether the last look was in vain.
+    unanswered: bool,
     /// Sent from here: they are on the screen already.
     own: HashSet<EventId>,
     working: bool,
@@ -52,12 +59,12 @@ pub(super) async fn attach(
 ) -> Result<(), Failure> {
     let id = &arguments.session;
     if !terminal.can_ask() {
-        let flags = flags(&arguments.place);
+        let named = arguments.place.named(id);
         return Err(Failure {
             exit: Exit::Usage,
             ..Failure::said("usage", "attach needs a terminal").hint(format!(
-                "hostler sessions send {id}{flags} TEXT says something, hostler sessions logs {id}{flags} --follow shows \
-                 what comes"
+                "hostler sessions send {named} TEXT says something, hostler sessions logs {named} --follow shows what \
+                 comes"
             ))
         });
     }
@@ -69,6 +76,8 @@ pub(super) async fn attach(
         tail,
         activity,
         waiting: Waiting::default(),
+        sought: HashSet::new(),
+        unanswered: false,
         own: HashSet::new(),
         working: false,
         interrupted: false,
@@ -85,7 +94,8 @@ pub(super) async fn attach(
     talk.terminal.no_prompt();
     let goes_on = talk.working;
     if outcome? && goes_on {
-        let line = format!("the agent goes on; hostler sessions attach {id} comes back to it");
+        let named = arguments.place.named(id);
+        let line = format!("the agent goes on; hostler sessions attach {named} comes back to it");
         talk.terminal.line(&line);
     }
     Ok(())
@@ -117,17 +127,20 @@ impl Talk<'_> {
         let style = self.terminal.style();
         self.terminal.line(&style.dim(head.trim_end()));
         if page.next_page.is_some() {
-            let line = format!("… hostler sessions show {} has what was before", self.id);
+            let line = format!(
+                "… hostler sessions show {} has what was before",
+                server.named(self.id)
+            );
             self.terminal.line(&style.dim(&line));
         }
         self.working = matches!(session.status.as_str(), "running" | "rescheduling");
         let last = entries.last().and_then(|entry| entry.id.clone());
         self.tail = Tail::new(server, self.id, last, ENDLESS);
-        self.tail.open().await?;
+        let opened = self.tail.open().await;
+        opened.map_err(|error| refused(&self.tail.server, error))?;
         for event in entries.iter().filter_map(|entry| entry.event.as_ref()) {
             self.show(event);
         }
-        self.find_questions().await?;
         self.terminal
             .line(&style.dim("Ctrl-C interrupts the agent, and leaves where it rests; Ctrl-D leaves"));
         Ok(())
@@ -137,12 +150,14 @@ impl Talk<'_> {
     async fn go_on(&mut self, lines: &mut Lines, signals: &mut Signals) -> Result<bool, Failure> {
         loop {
             self.ask();
+            let server = self.tail.server.clone();
+            let pause = if self.unanswered { PAUSE } else { Duration::ZERO };
             tokio::select! {
+                found = look(&server, self.id, pause), if self.misses_questions() => self.found(&server, found)?,
                 told = self.tail.next() => match told? {
                     Some(Told::Event(entry)) => {
                         if let Some(event) = &entry.event {
                             self.show(event);
-                            self.find_questions().await?;
                         }
                     }
                     Some(Told::Away(reason)) => self.terminal.line(&format!("{reason}; trying again")),
@@ -191,10 +206,27 @@ impl Talk<'_> {
         }
     }
 
-    /// Calls that were made before what is shown.
-    async fn find_questions(&mut self) -> Result<(), Failure> {
-        if self.waiting.ids().len() > self.waiting.calls().len() {
-            self.waiting = waits(&self.tail.server, self.id).await?;
+    /// Whether calls wait that were made before what is shown.
+    fn misses_questions(&self) -> bool {
+        let calls = self.waiting.calls();
+        let is_known = |id: &EventId| self.sought.contains(id) || calls.iter().any(|call| call.id == *id);
+        !self.waiting.ids().iter().all(is_known)
+    }
+
+    fn found(&mut self, server: &Server, found: Result<Waiting, ClientError>) -> Result<(), Failure> {
+        match found {
+            Ok(found) => {
+                self.sought.extend(self.waiting.ids().iter().cloned());
+                self.waiting = found;
+                self.unanswered = false;
+            }
+            Err(error) if error.may_pass() => {
+                let failure = server.explain(error);
+                if !std::mem::replace(&mut self.unanswered, true) {
+                    self.terminal.line(&format!("{}; trying again", failure.message));
+                }
+            }
+            Err(error) => return Err(refused(server, error)),
         }
         Ok(())
     }
@@ -262,5 +294,80 @@ impl Talk<'_> {
             }
         }
         Ok(false)
+    }
+}
+
+/// For what waits, after a pause.
+async fn look(server: &Server, session: &SessionId, pause: Duration) -> Result<Waiting, ClientError> {
+    tokio::time::sleep(pause).await;
+    waits(server, session).await
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::arguments::DataArgument;
+    use crate::reach::Reach;
+    use crate::terminal::Kind;
+    use wire::StopReason;
+
+    fn server() -> Box<Server> {
+        let environment = Environment {
+            server_url: Some("http://127.0.0.1:9".into()),
+            server_key: Some("a-key-of-this-test".into()),
+            ..Environment::default()
+        };
+        match Reach::find(&DataArgument { data: None }, None, &environment) {
+            Ok(Reach::Server(server)) => server,
+            _ => panic!("a server is named"),
+        }
+    }
+
+    fn refused(status: u16) -> Result<Waiting, ClientError> {
+        Err(ClientError::Refused {
+            status,
+            message: "no".to_owned(),
+            code: None,
+            request_id: None,
+        })
+    }
+
+    #[test]
+    fn questions_are_looked_for_until_the_server_answers_and_then_not_again() {
+        let (id, server) = (SessionId::random(), server());
+        let mut terminal = Terminal::new(Box::new(Vec::new()), Box::new(Vec::new()), Kind::default());
+        let mut talk = Talk {
+            id: &id,
+            tail: Tail::new(server.clone(), &id, None, ENDLESS),
+            activity: Activity::whole(terminal.style(), terminal.width()),
+            waiting: Waiting::default(),
+            sought: HashSet::new(),
+            unanswered: false,
+            own: HashSet::new(),
+            working: false,
+            interrupted: false,
+            terminal: &mut terminal,
+        };
+        assert!(!talk.misses_questions());
+        let asking = Event {
+            id: EventId::random(),
+            processed_at: None,
+            body: Body::SessionStatusIdle {
+                stop_reason: StopReason::RequiresAction {
+                    event_ids: vec![EventId::random()],
+                },
+                stop_details: None,
+            },
+        };
+        talk.waiting.take(&asking);
+        talk.found(&server, refused(503)).unwrap();
+        assert!(talk.misses_questions() && talk.unanswered);
+        assert!(talk.found(&server, refused(404)).is_err());
+        // Not even the server has the call.
+        let mut answer = Waiting::default();
+        answer.take(&asking);
+        talk.found(&server, Ok(answer)).unwrap();
+        assert!(!talk.misses_questions() && !talk.unanswered);
     }
 }

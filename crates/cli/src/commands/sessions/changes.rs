@@ -1,20 +1,20 @@
 //! `hostler sessions diff|apply`, and `rm` without a server: what sessions of `hostler run` left in a data directory that
 //! nobody uses.
 
+use super::place::nothing;
 use crate::arguments::{AllowArguments, DataArgument};
 use crate::check::data_directory;
-use crate::commands::{end, start};
+use crate::commands::{end, explain, start};
 use crate::environment::Environment;
 use crate::failure::Failure;
-use crate::render::changes;
+use crate::reach::quoted;
+use crate::render::changes::{applied_line, summary};
 use crate::review::{Review, discard, recover};
 use crate::services::{How, Running, Services, StartOptions};
 use crate::signals::Signals;
-use crate::style::Style;
 use crate::terminal::Terminal;
 use change_set::Allowed;
 use domain::SessionId;
-use std::path::Path;
 use store::{Instance, Store};
 
 type Host<'a> = (&'a Environment, &'a dyn Services);
@@ -22,11 +22,12 @@ type Host<'a> = (&'a Environment, &'a dyn Services);
 pub(super) async fn diff(
     id: &SessionId,
     data: &DataArgument,
-    host: Host<'_>,
+    (environment, services): Host<'_>,
     terminal: &mut Terminal,
     signals: &mut Signals,
 ) -> Result<(), Failure> {
-    let running = open(std::slice::from_ref(id), data, host, terminal, signals).await?;
+    let instance = hold(id, data, environment)?;
+    let running = open(std::slice::from_ref(id), instance, services, terminal, signals).await?;
     let outcome = write_diff(&running, id, terminal).await;
     end(running, How::End, signals).await;
     outcome
@@ -35,11 +36,12 @@ pub(super) async fn diff(
 pub(super) async fn apply(
     (id, allow): (&SessionId, AllowArguments),
     data: &DataArgument,
-    host: Host<'_>,
+    (environment, services): Host<'_>,
     terminal: &mut Terminal,
     signals: &mut Signals,
 ) -> Result<(), Failure> {
-    let running = open(std::slice::from_ref(id), data, host, terminal, signals).await?;
+    let instance = hold(id, data, environment)?;
+    let running = open(std::slice::from_ref(id), instance, services, terminal, signals).await?;
     let outcome = apply_changes(&running, id, allow, terminal, signals).await;
     end(running, How::End, signals).await;
     outcome
@@ -47,33 +49,44 @@ pub(super) async fn apply(
 
 pub(super) async fn remove(
     ids: &[SessionId],
-    data: &DataArgument,
-    host: Host<'_>,
+    instance: Instance,
+    services: &dyn Services,
     terminal: &mut Terminal,
     signals: &mut Signals,
 ) -> Result<(), Failure> {
-    let running = open(ids, data, host, terminal, signals).await?;
+    let running = open(ids, instance, services, terminal, signals).await?;
     let outcome = remove_all(&running, ids, terminal).await;
     end(running, How::End, signals).await;
     outcome
 }
 
+/// The data directory, while nobody else uses it.
+fn hold(id: &SessionId, data: &DataArgument, environment: &Environment) -> Result<Instance, Failure> {
+    let data = data_directory(data, environment)?;
+    if !data.exists() {
+        return Err(nothing(id, &data));
+    }
+    Instance::open(&data).map_err(|error| explain(error.into()))
+}
+
 /// Starts what reads a sandbox's files. Sessions of a server are left to one: they may be at work.
 async fn open(
     ids: &[SessionId],
-    data: &DataArgument,
-    (environment, services): Host<'_>,
+    instance: Instance,
+    services: &dyn Services,
     terminal: &mut Terminal,
     signals: &mut Signals,
 ) -> Result<Running, Failure> {
-    let data = data_directory(data, environment)?;
-    if let Some(id) = of_a_server(ids, &data).await? {
+    let data = instance.directory().to_owned();
+    if let Some(id) = of_a_server(ids, instance).await? {
         let message = format!(
             "session {id} is a server's, and no server runs on {}",
             data.display()
         );
-        return Err(Failure::said("no_server", message)
-            .hint(format!("start one: hostler serve --data {}", data.display())));
+        return Err(Failure::said("no_server", message).hint(format!(
+            "start one: hostler serve --data {}",
+            quoted(&data.to_string_lossy())
+        )));
     }
     let options = StartOptions::to_look_at(data);
     let running = start(services, &options, signals).await?;
@@ -81,25 +94,21 @@ async fn open(
     Ok(running)
 }
 
-/// The first of these that is one; whatever else is wrong is found out later.
-async fn of_a_server(ids: &[SessionId], data: &Path) -> Result<Option<SessionId>, Failure> {
-    if !data.exists() {
-        return Ok(None);
-    }
-    let Ok(instance) = Instance::open(data) else {
-        return Ok(None);
-    };
+/// The first of these that is one. Those that are not there are told of later, with the others.
+async fn of_a_server(ids: &[SessionId], instance: Instance) -> Result<Option<SessionId>, Failure> {
     let store = Store::open(instance).await;
-    let store = store.map_err(|error| Failure::failed("store", error))?;
-    let mut found = None;
+    let store = store.map_err(|error| explain(error.into()))?;
+    let mut found = Ok(None);
     for id in ids {
-        if store.session(id).await.is_ok_and(|row| row.hosting.is_some()) {
-            found = Some(id.clone());
-            break;
+        match store.session(id).await {
+            Ok(row) if row.hosting.is_some() => found = Ok(Some(id.clone())),
+            Ok(_) | Err(store::Error::NoSession { .. }) => continue,
+            Err(error) => found = Err(Failure::failed("store", error)),
         }
+        break;
     }
     store.close().await;
-    Ok(found)
+    found
 }
 
 async fn write_diff(running: &Running, id: &SessionId, terminal: &mut Terminal) -> Result<(), Failure> {
@@ -130,7 +139,7 @@ async fn apply_changes(
         terminal.line("no changes");
         return Ok(());
     }
-    terminal.lines(&changes::summary(&review.set, allowed, terminal.style()));
+    terminal.lines(&summary(&review.set, allowed, terminal.style()));
     let applied = review.apply(allowed, signals).await?;
     let line = applied_line(applied.paths.len(), terminal.style());
     terminal.line(&line);
@@ -142,14 +151,6 @@ async fn apply_changes(
         return discard(&*running.backend, &session).await;
     }
     Ok(())
-}
-
-pub(crate) fn applied_line(count: usize, style: Style) -> String {
-    match count {
-        0 => "nothing was applied".to_owned(),
-        1 => style.green("1 change is applied"),
-        count => style.green(&format!("{count} changes are applied")),
-    }
 }
 
 /// Goes on after one that fails.
@@ -169,10 +170,15 @@ async fn remove_all(running: &Running, ids: &[SessionId], terminal: &mut Termina
             Err(failure) => terminal.line(&failure.message),
         }
     }
-    first.map_or(Ok(()), |failure| Err(failure.hint("hostler sessions list")))
+    first.map_or(Ok(()), |failure| Err(failure.hint(list(running))))
 }
 
 async fn find(running: &Running, id: &SessionId) -> Result<store::Session, Failure> {
     let found = running.control.session(id).await;
-    found.map_err(|error| Failure::failed("session", error).hint("hostler sessions list"))
+    found.map_err(|error| Failure::failed("session", error).hint(list(running)))
+}
+
+fn list(running: &Running) -> String {
+    let data = quoted(&running.data.to_string_lossy());
+    format!("hostler sessions list --data {data} has what is there")
 }

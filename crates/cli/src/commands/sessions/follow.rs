@@ -53,8 +53,8 @@ pub(crate) async fn follow(
     let mut rest = Rest::default();
     let mut interrupted = false;
     tokio::select! {
-        opened = tail.open() => opened?,
-        _ = signals.next() => return Err(left(session)),
+        opened = tail.open() => opened.map_err(|error| refused(&tail.server, error))?,
+        _ = signals.next() => return Err(left(&tail.server, session)),
     }
     loop {
         terminal.status(activity.status());
@@ -63,13 +63,13 @@ pub(crate) async fn follow(
             asked = signals.next() => {
                 if on_signal == OnSignal::Leave || interrupted || asked.now {
                     terminal.quiet();
-                    return Err(left(session));
+                    return Err(left(&tail.server, session));
                 }
                 interrupted = true;
                 terminal.line("interrupting the agent. Ctrl-C again leaves it");
                 tokio::select! {
                     sent = interrupt(&tail.server, session) => sent.map(drop)?,
-                    _ = signals.next() => return Err(left(session)),
+                    _ = signals.next() => return Err(left(&tail.server, session)),
                 }
                 continue;
             }
@@ -113,7 +113,8 @@ pub(super) async fn interrupt(server: &Server, session: &SessionId) -> Result<Op
     Ok(entry.and_then(|entry| entry.id))
 }
 
-fn left(session: &SessionId) -> Failure {
+fn left(server: &Server, session: &SessionId) -> Failure {
+    let session = server.named(session);
     Failure::said("left", "not waited for any more; the agent goes on").hint(format!(
         "hostler sessions attach {session} follows it again, hostler sessions send {session} --interrupt ends its turn"
     ))

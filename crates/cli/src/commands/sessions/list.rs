@@ -3,12 +3,10 @@
 use super::place::{Place, unread};
 use crate::arguments::ListArguments;
 use crate::failure::Failure;
-use crate::render::text::{json_line, one_line};
+use crate::render::text::{json_line, minute, one_line};
 use crate::session::{Session, row_as_json};
 use crate::terminal::Terminal;
 use client::SessionQuery;
-use time::OffsetDateTime;
-use time::macros::format_description;
 
 /// Of one request.
 const PAGE: usize = 100;
@@ -133,12 +131,4 @@ impl Rows<'_> {
         .trim_end()
         .to_owned()
     }
-}
-
-pub(super) fn minute(moment: OffsetDateTime) -> String {
-    let format = format_description!("[year]-[month]-[day] [hour]:[minute]");
-    moment
-        .to_offset(time::UtcOffset::UTC)
-        .format(&format)
-        .unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 //! `hostler sessions logs`: the events, one a line; with `--follow` also those that come.
 
-use super::place::{self, Pages, Place, refused, unread};
+use super::place::{self, Pages, Place, nothing, refused, row, unread};
 use crate::arguments::LogsArguments;
 use crate::entry::Entry;
 use crate::environment::Environment;
@@ -37,12 +37,11 @@ pub(super) async fn logs(
     let mut printer = Printer::new(arguments, terminal);
     let mut pages = place.events(&arguments.session, &arguments.types);
     match (place, &arguments.since_event) {
-        (Place::Nothing { .. }, _) => return Err(place.nothing(&arguments.session)),
+        (Place::Nothing { data }, _) => return Err(nothing(&arguments.session, data)),
         (Place::Server(server), Some(since)) => return printer.since(server, since).await,
         (Place::Server(_), None) => {}
         (Place::Store(store), since) => {
-            let row = store.session(&arguments.session).await;
-            row.map_err(|error| Failure::failed("session", error).hint("hostler sessions list"))?;
+            row(store, &arguments.session, &arguments.place).await?;
             if let Some(since) = since {
                 let seq = store.event_seq(&arguments.session, since).await;
                 let seq = seq.map_err(|error| Failure::failed("store", error))?;
@@ -78,6 +77,14 @@ pub(super) async fn follow(
         printer.terminal.line("the session has ended");
     }
     Ok(())
+}
+
+/// `since` is an event that the user named.
+async fn open(tail: &mut Tail, since: Option<&EventId>) -> Result<(), Failure> {
+    tail.open().await.map_err(|error| match since {
+        Some(since) if error.is_status(400) => no_event(since),
+        _ => refused(&tail.server, error),
+    })
 }
 
 fn no_event(id: &EventId) -> Failure {
@@ -124,7 +131,7 @@ impl<'a> Printer<'a> {
             return Ok(());
         }
         let mut tail = Tail::new(Box::new(server.clone()), session, Some(since.clone()), PATIENCE);
-        tail.open().await?;
+        open(&mut tail, Some(since)).await?;
         while let Some(told) = tail.next().await? {
             let Told::Event(entry) = told else { continue };
             self.print(&entry);
@@ -146,7 +153,7 @@ impl<'a> Printer<'a> {
             if self.last.is_none() {
                 // Nothing to go on after: what is there once the stream is open comes first, and the rest with it.
                 let mut opened = Tail::new(server.clone(), session, None, ENDLESS);
-                opened.open().await?;
+                open(&mut opened, None).await?;
                 let mut pages = place.events(session, &self.arguments.types);
                 self.pages(&mut pages).await?;
                 tail = self.last.is_none().then_some(opened);
@@ -156,7 +163,7 @@ impl<'a> Printer<'a> {
             tail
         } else {
             let mut tail = Tail::new(server, session, self.last.clone(), ENDLESS);
-            tail.open().await?;
+            open(&mut tail, self.arguments.since_event.as_ref()).await?;
             tail
         };
         while let Some(told) = tail.next().await? {

@@ -5,11 +5,10 @@ use crate::arguments::PlaceArguments;
 use crate::entry::Entry;
 use crate::environment::Environment;
 use crate::failure::Failure;
-use crate::reach::{Reach, Server};
-use change_set::printable;
+use crate::reach::{Reach, Server, flags, quoted};
 use client::{ClientError, EventQuery};
 use domain::SessionId;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use store::{Query, Store};
 use wire::page::Order;
 
@@ -44,16 +43,6 @@ impl Place {
         }
     }
 
-    /// That a session is not there, where nothing is.
-    pub(super) fn nothing(&self, session: &SessionId) -> Failure {
-        let nothing = match self {
-            Self::Nothing { data } => format!(": there is nothing at {}", data.display()),
-            _ => String::new(),
-        };
-        Failure::said("session", format!("there is no session {session}{nothing}"))
-            .hint("set HOSTLER_URL, or name another --data DIR")
-    }
-
     /// The events of a session, the oldest first; of these types, or of all where there are none.
     pub(super) fn events<'a>(&'a self, session: &'a SessionId, types: &'a [String]) -> Pages<'a> {
         Pages {
@@ -74,32 +63,35 @@ pub(super) fn server(arguments: &PlaceArguments, environment: &Environment) -> R
         Reach::Directory(instance) => instance.directory().to_owned(),
         Reach::Nothing { data } => data,
     };
+    let named = quoted(&data.to_string_lossy());
     let message = format!(
         "no server runs on {}, and only a server's sessions take part in this",
         data.display()
     );
     Err(Failure::said("no_server", message).hint(format!(
-        "start one: hostler serve --data {}; or name one that runs elsewhere with HOSTLER_URL",
-        data.display()
+        "start one: hostler serve --data {named}; or name one that runs elsewhere with HOSTLER_URL"
     )))
 }
 
-/// The flags that lead another command to the same place.
-pub(super) fn flags(arguments: &PlaceArguments) -> String {
-    let workspace = arguments.workspace.as_ref();
-    let workspace = workspace.map(|workspace| format!(" --workspace {workspace}"));
-    let data = arguments.data.data.as_ref();
-    let data = data.map(|data| format!(" --data {}", quoted(&data.to_string_lossy())));
-    workspace.unwrap_or_default() + &data.unwrap_or_default()
+/// That a session is not there, where nothing is.
+pub(super) fn nothing(session: &SessionId, data: &Path) -> Failure {
+    let message = format!(
+        "there is no session {session}: there is nothing at {}",
+        data.display()
+    );
+    Failure::said("session", message).hint("set HOSTLER_URL, or name another --data DIR")
 }
 
-/// As one word of a shell.
-fn quoted(word: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%=,".contains(&byte);
-    if !word.is_empty() && word.bytes().all(is_plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", printable(word.as_bytes()).replace('\'', r"'\''"))
+pub(super) async fn row(
+    store: &Store,
+    session: &SessionId,
+    place: &PlaceArguments,
+) -> Result<store::Session, Failure> {
+    let row = store.session(session).await;
+    row.map_err(|error| {
+        let flags = flags(&place.data, place.workspace.as_ref());
+        Failure::failed("session", error).hint(format!("hostler sessions list{flags} has what is there"))
+    })
 }
 
 /// What a server refused of a session, with where else to look.
@@ -107,10 +99,11 @@ pub(super) fn refused(server: &Server, error: ClientError) -> Failure {
     let is_missing = error.is_status(404);
     let failure = server.explain(error);
     if is_missing {
-        failure.hint(
-            "hostler sessions list has what is there; --workspace NAME looks in another workspace, and sessions of \
+        failure.hint(format!(
+            "hostler sessions list{} has what is there; --workspace NAME looks in another workspace, and sessions of \
              `hostler run` are in a data directory without a server",
-        )
+            server.flags
+        ))
     } else {
         failure
     }
@@ -183,24 +176,11 @@ impl Pages<'_> {
 
 /// What a server says of a session or an event and is neither.
 pub(crate) fn unread(server: &Server, error: &serde_json::Error) -> Failure {
-    server.explain(ClientError::Answer {
-        reason: error.to_string(),
-    })
+    server.explain(unreadable(error))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-
-    #[test]
-    fn a_path_is_one_word_whatever_it_is_called() {
-        for (path, word) in [
-            ("/var/lib/hostler", "/var/lib/hostler"),
-            ("", "''"),
-            ("/a b", "'/a b'"),
-            ("/it's $(x)", r"'/it'\''s $(x)'"),
-        ] {
-            assert_eq!(quoted(path), word);
-        }
+pub(super) fn unreadable(error: &serde_json::Error) -> ClientError {
+    ClientError::Answer {
+        reason: error.to_string(),
     }
 }

@@ -2,8 +2,7 @@
 
 use super::changes;
 use super::follow::{Rest, interrupt};
-use super::interrupted;
-use super::place::refused;
+use super::place::{nothing, refused};
 use crate::arguments::RemoveArguments;
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -30,17 +29,16 @@ pub(super) async fn remove(
     match Reach::find(&place.data, place.workspace.as_ref(), environment)? {
         Reach::Server(server) => tokio::select! {
             outcome = over_the_api(&server, arguments, terminal) => outcome,
-            _ = signals.next() => Err(interrupted()),
+            _ = signals.next() => Err(Failure::interrupted()),
         },
         Reach::Directory(instance) => {
-            drop(instance);
             let ids = &arguments.sessions;
-            changes::remove(ids, &place.data, (environment, services), terminal, signals).await
+            changes::remove(ids, instance, services, terminal, signals).await
         }
-        Reach::Nothing { data } => {
-            let message = format!("there is no such session: there is nothing at {}", data.display());
-            Err(Failure::said("session", message).hint("hostler sessions list"))
-        }
+        Reach::Nothing { data } => arguments
+            .sessions
+            .first()
+            .map_or(Ok(()), |id| Err(nothing(id, &data))),
     }
 }
 

@@ -1,17 +1,15 @@
 //! `hostler sessions send`: a message, an interrupt, or answers; then what the agent makes of it.
 
 use super::follow::{OnSignal, Rested, follow};
-use super::interrupted;
-use super::place::{self, flags, refused, unread};
+use super::place::{self, refused, unread};
 use super::waits::waits;
 use crate::arguments::SendArguments;
 use crate::check::read_prompt;
-use crate::commands::run::show_result;
 use crate::entry::Entry;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::reach::Server;
-use crate::render::event_line::used;
+use crate::render::facts::used;
 use crate::render::waiting;
 use crate::session::Session;
 use crate::signals::Signals;
@@ -35,7 +33,7 @@ pub(super) async fn send(
     let server = place::server(&arguments.place, environment)?;
     let sent = tokio::select! {
         sent = post(&server, &arguments.session, &events) => sent?,
-        _ = signals.next() => return Err(interrupted().hint(may_be_there(&arguments.session))),
+        _ = signals.next() => return Err(Failure::interrupted().hint(may_be_there(&server, &arguments.session))),
     };
     if arguments.json {
         for entry in &sent {
@@ -50,9 +48,9 @@ pub(super) async fn send(
     }
     let waiting = tokio::select! {
         waiting = look(&server, arguments, &sent) => waiting?,
-        _ = signals.next() => return Err(interrupted()),
+        _ = signals.next() => return Err(Failure::interrupted()),
     };
-    let idle = match waiting {
+    let (idle, followed) = match waiting {
         Now::Follow => {
             let after = sent.last().and_then(|entry| entry.id.clone());
             let id = &arguments.session;
@@ -60,14 +58,16 @@ pub(super) async fn send(
             let Rested { idle, words, .. } =
                 follow(server.clone(), id, after, how, (terminal, signals)).await?;
             if !arguments.json {
-                show_result(words.as_deref(), terminal);
+                terminal.answer(words.as_deref());
             }
-            cost(&server, id, terminal).await;
-            idle
+            (idle, true)
         }
-        Now::Rests(idle) => idle,
+        Now::Rests(idle) => (idle, false),
     };
-    settle(&server, arguments, &idle, terminal).await
+    tokio::select! {
+        settled = settle(&server, &arguments.session, (&idle, followed), terminal) => settled,
+        _ = signals.next() => Err(Failure::interrupted()),
+    }
 }
 
 /// In the order in which they are acted on.
@@ -109,7 +109,7 @@ async fn post(server: &Server, id: &SessionId, events: &[Body]) -> Result<Vec<En
         let unsure = error.may_have_arrived();
         let failure = refused(server, error);
         if unsure {
-            failure.hint(may_be_there(id))
+            failure.hint(may_be_there(server, id))
         } else {
             failure
         }
@@ -118,7 +118,8 @@ async fn post(server: &Server, id: &SessionId, events: &[Body]) -> Result<Vec<En
     entries.map_err(|error| unread(server, &error))
 }
 
-fn may_be_there(session: &SessionId) -> String {
+fn may_be_there(server: &Server, session: &SessionId) -> String {
+    let session = server.named(session);
     format!("it may have arrived: hostler sessions logs {session} says whether it did")
 }
 
@@ -148,7 +149,8 @@ async fn look(server: &Server, arguments: &SendArguments, sent: &[Entry]) -> Res
     if session.status != "idle" {
         return Ok(Now::Follow);
     }
-    let waiting = waits(server, id).await?;
+    let waiting = waits(server, id).await;
+    let waiting = waiting.map_err(|error| refused(server, error))?;
     let rests = |stop_reason| {
         Ok(Now::Rests(Idle {
             stop_reason: Some(stop_reason),
@@ -178,19 +180,23 @@ async fn cost(server: &Server, session: &SessionId, terminal: &mut Terminal) {
     }
 }
 
+/// What a turn cost, if there was one, and how it ended.
 async fn settle(
     server: &Server,
-    arguments: &SendArguments,
-    idle: &Idle,
+    id: &SessionId,
+    (idle, followed): (&Idle, bool),
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
-    let id = &arguments.session;
+    if followed {
+        cost(server, id, terminal).await;
+    }
     if let Some(StopReason::RequiresAction { .. }) = &idle.stop_reason {
-        let waiting = waits(server, id).await?;
-        let flags = flags(&arguments.place);
-        let lines = waiting::lines(&waiting.calls(), id, &flags, terminal.style(), terminal.width());
+        let waiting = waits(server, id).await;
+        let waiting = waiting.map_err(|error| refused(server, error))?;
+        let (style, width) = (terminal.style(), terminal.width());
+        let lines = waiting::lines(&waiting.calls(), &server.named(id), style, width);
         terminal.lines(&lines);
         return Err(Failure::said("requires_action", "the agent waits for an answer"));
     }
-    trouble::of_hosted(idle, id).map_or(Ok(()), Err)
+    trouble::of_hosted(idle, &server.named(id)).map_or(Ok(()), Err)
 }

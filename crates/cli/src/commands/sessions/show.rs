@@ -1,13 +1,11 @@
 //! `hostler sessions show`: the facts, the conversation, and what the session waits for.
 
-use super::list::minute;
-use super::place::{Place, flags, refused, unread};
+use super::place::{Place, nothing, refused, row, unread};
 use crate::arguments::ShowArguments;
 use crate::failure::Failure;
 use crate::render::activity::Activity;
-use crate::render::event_line::{dollars, used};
-use crate::render::facts::cost_line;
-use crate::render::text::{one_line, safe};
+use crate::render::facts::{cost_line, dollars, used};
+use crate::render::text::{minute, one_line, safe};
 use crate::render::waiting::{self, Waiting};
 use crate::session::Session;
 use crate::terminal::Terminal;
@@ -32,13 +30,12 @@ pub(super) async fn show(
             of_server(&session)
         }
         Place::Store(store) => {
-            let row = store.session(id).await;
-            let row = row.map_err(|error| Failure::failed("session", error).hint("hostler sessions list"))?;
+            let row = row(store, id, &arguments.place).await?;
             let summary = Summary::of(store, id).await;
             let summary = summary.map_err(|error| Failure::failed("session", error))?;
             of_row(&row, &summary)
         }
-        Place::Nothing { .. } => return Err(place.nothing(id)),
+        Place::Nothing { data } => return Err(nothing(id, data)),
     };
     let lines = facts
         .into_iter()
@@ -60,7 +57,7 @@ pub(super) async fn show(
     let calls = waits.calls();
     if !calls.is_empty() {
         print(terminal, &[String::new()]);
-        let lines = waiting::lines(&calls, id, &flags(&arguments.place), style, width);
+        let lines = waiting::lines(&calls, &arguments.place.named(id), style, width);
         print(terminal, &lines);
     }
     Ok(())

@@ -1,11 +1,10 @@
 //! What a server's session waits for, found without reading its whole log.
 
-use super::place::{refused, unread};
+use super::place::unreadable;
 use crate::entry::Entry;
-use crate::failure::Failure;
 use crate::reach::Server;
 use crate::render::waiting::Waiting;
-use client::EventQuery;
+use client::{ClientError, EventQuery};
 use domain::SessionId;
 use wire::page::Order;
 
@@ -13,7 +12,7 @@ use wire::page::Order;
 const CALLS: usize = 100;
 const PAGES: usize = 10;
 
-pub(super) async fn waits(server: &Server, session: &SessionId) -> Result<Waiting, Failure> {
+pub(super) async fn waits(server: &Server, session: &SessionId) -> Result<Waiting, ClientError> {
     let mut waiting = Waiting::default();
     let standing = newest(
         server,
@@ -58,15 +57,13 @@ async fn newest(
     session: &SessionId,
     types: &[&str],
     (limit, page): (usize, Option<&str>),
-) -> Result<(Vec<Entry>, Option<String>), Failure> {
+) -> Result<(Vec<Entry>, Option<String>), ClientError> {
     let query = EventQuery {
         types: types.iter().map(|&kind| kind.to_owned()).collect(),
         order: Order::Desc,
         limit,
     };
-    let page = server.client.events(session, &query, page).await;
-    let page = page.map_err(|error| refused(server, error))?;
+    let page = server.client.events(session, &query, page).await?;
     let entries: Result<_, _> = page.data.iter().map(|raw| Entry::of_json(raw.get())).collect();
-    let entries = entries.map_err(|error| unread(server, &error))?;
-    Ok((entries, page.next_page))
+    Ok((entries.map_err(|error| unreadable(&error))?, page.next_page))
 }
