@@ -276,7 +276,7 @@ def sessions_that_take_nothing_any_more(server):
     terminated = world.new_session()["id"]
     # No session of a server ends by itself, so one is ended here as another version might have left it.
     server.end()
-    with contextlib.closing(sqlite3.connect(database(server))) as store:
+    with contextlib.closing(sqlite3.connect(server.database())) as store:
         changed = store.execute("UPDATE sessions SET status = 'terminated' WHERE id = ?", [terminated]).rowcount
         store.commit()
     assert changed == 1
@@ -298,11 +298,6 @@ def sessions_that_take_nothing_any_more(server):
         world.refused("POST", f"/v1/agents/{world.agent['id']}", {"version": 9, "name": "x"}, status=409,
                       code="version_conflict")
         world.refused("DELETE", f"/v1/environments/{world.environment['id']}", status=409, code="environment_in_use")
-
-
-def database(server):
-    [found] = [path for path in server.data.iterdir() if path.suffix in (".db", ".sqlite", ".sqlite3")]
-    return found
 
 
 def messages_of_every_size(server):

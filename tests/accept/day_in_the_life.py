@@ -9,14 +9,15 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import threading
 import time
 
 from support import http
+from support.disks import mounted
 from support.following import Follower
 from support.server import Server, place, until
+from support.turns import turns
 from support.upstream import Upstream
+from support.working import Working
 
 OUTAGE = float(os.environ.get("HOSTLER_OUTAGE_SECONDS", "60"))
 FULL = 5
@@ -162,28 +163,18 @@ def budgets_end_the_work(day):
 
 def a_server_hands_over_while_clients_follow(day):
     """Nobody is refused a connection; streams stay with the old server for as long as they like, and miss nothing."""
-    talkers, over, failed = day.of("talker"), threading.Event(), []
-
     def talk(session):
-        try:
-            while not over.is_set():
-                session.say("say")
-                time.sleep(0.1)
-        except Exception as error:
-            failed.append(error)
+        session.say("say")
+        time.sleep(0.1)
 
     for session in day.of("worker"):
         session.say("append")
     connections = [session.follower.connections for session in day.sessions]
-    threads = [threading.Thread(target=talk, args=[session]) for session in talkers]
-    for thread in threads:
-        thread.start()
-    before = day.server.take_over()
-    time.sleep(0.5)
-    over.set()
-    for thread in threads:
-        thread.join()
-    assert not failed, failed
+    with Working() as working:
+        for session in day.of("talker"):
+            working.begin(talk, session)
+        before = day.server.take_over()
+        time.sleep(0.5)
     day.all_rest()
     assert before.poll() is None, "the old server left its streams"
     for session in day.sessions:
@@ -197,16 +188,28 @@ def a_server_hands_over_while_clients_follow(day):
 
 
 def an_upstream_that_is_out_is_waited_for(day):
-    concerned = day.of("worker", "talker")
+    """Each session that asks meanwhile is told so in the turn that asks, and told how that ends."""
+    concerned, asked = day.of("worker", "talker"), {}
     for number, how in enumerate(("refused", "reset", "503")):
         with day.upstream.outage(how):
             for session in concerned[number::3]:
                 session.say("append" if session.role == "worker" else "say")
+                asked[session] = how, *session.acknowledged[-1]
             time.sleep(OUTAGE / 3)
     for session in concerned:
-        session.rests("end_turn", "retries_exhausted")
-    told = sum(event["type"] == "session.error" for session in concerned for event in session.log())
-    assert told >= len(concerned) / 2, f"only {told} errors were told in an outage"
+        stop = session.rests("end_turn", "retries_exhausted")
+        how, token, event = asked[session]
+        turn = turns(session.log())[event]
+        failed = [error for error in turn.errors() if error["type"] == "model_request_failed_error"]
+        assert failed, f"{session.id} was not told of the outage ({how}) in the turn of {token}: {brief(turn.events)}"
+        assert bool(turn.given_up()) == (stop["type"] == "retries_exhausted"), (session.id, stop, brief(turn.events))
+        assert turn.given_up() or answered(turn, token), f"{token} has no answer after the outage: {brief(turn.events)}"
+
+
+def answered(turn, token):
+    """It ends with a text of the agent's, and something of what the agent did is about it."""
+    did = [event for event in turn.events if event["type"].startswith("agent.")]
+    return token in json.dumps(did) and did[-1]["type"] == "agent.message"
 
 
 def no_tool_ran_twice(day):
@@ -317,15 +320,14 @@ def account_for(day, session, log):
     followed = session.follower.ids()
     assert len(followed) == len(set(followed)), f"a client of {session.id} was shown an event twice"
     assert [each for each in followed if each in set(ids)] == ids, f"a client of {session.id} saw another order"
-    places = {event: place for place, event in enumerate(ids)}
-    texts = json.dumps([event for event in log if event["type"].startswith("agent.")])
+    by_message = turns(log)
     for token, event in session.acknowledged:
-        assert event in places, f"{token} was acknowledged and is not there"
-        assert log[places[event]]["processed_at"], f"{token} still waits"
-        after = log[places[event]:]
-        told = any(each["type"] == "session.error" or each.get("stop_reason", {}).get("type") == "budget_reached"
-                   for each in after)
-        assert token in texts or told, f"{token} was neither answered nor told of: {[e['type'] for e in after][:20]}"
+        assert event in set(ids), f"{token} was acknowledged and is not there"
+        assert event in by_message, f"{token} still waits"
+        turn = by_message[event]
+        told = turn.cut() or turn.given_up() or "budget_reached" in turn.stops()
+        assert told or answered(turn, token), \
+            f"{token} was neither answered nor told of in its turn: {brief(turn.events)[:20]}"
     uses = [event["id"] for event in of(log, "agent.tool_use")]
     results = [event["tool_use_id"] for event in of(log, "agent.tool_result")]
     assert sorted(uses) == sorted(results), f"{session.id} has calls without a result, or two: {brief(log)}"
@@ -354,15 +356,10 @@ def brief(log):
 
 def cut_calls(day, session):
     """Calls of the ledger whose end the gateway has not seen."""
-    with contextlib.closing(sqlite3.connect(f"file:{database(day.server)}?mode=ro", uri=True)) as store:
+    with contextlib.closing(sqlite3.connect(f"file:{day.server.database()}?mode=ro", uri=True)) as store:
         rows = store.execute("SELECT count(*) FROM model_calls WHERE session_id = ? AND outcome NOT IN "
                              "('completed', 'refused', 'unreachable')", [session.id])
         return rows.fetchone()[0]
-
-
-def database(server):
-    [found] = [path for path in server.data.iterdir() if path.suffix in (".db", ".sqlite", ".sqlite3")]
-    return found
 
 
 @contextlib.contextmanager
@@ -372,15 +369,8 @@ def small_disk(directory):
     if os.geteuid() != 0:
         yield
         return
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={LARGE},mode=0755", "tmpfs", directory], check=True)
-    try:
+    with mounted(directory, "-t", "tmpfs", "-o", f"size={LARGE},mode=0755", "tmpfs"):
         yield
-    finally:
-        # Disks of sandboxes take a moment to be let go of.
-        with contextlib.suppress(AssertionError):
-            until("nothing holds it", lambda: not subprocess.run(["umount", directory], capture_output=True).returncode, 20)
-        if directory.is_mount():
-            subprocess.run(["umount", "--lazy", directory], check=True)
 
 
 HOURS = [

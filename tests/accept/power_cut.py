@@ -1,5 +1,6 @@
 """The power goes while sessions work: a server that starts on what is on the disk then has every event that was
-acknowledged or shown, and every session goes on or says what was cut.
+acknowledged or shown, every message has an answer or the word that it was cut, no call has run twice, and every session
+goes on.
 
 The data directory is an ext4 file system on a loop device, whose file lies on a btrfs. A clone of that file is what a
 disk holds at one moment: all that the kernel has written to it, and nothing that was only in memory. So several cuts
@@ -11,15 +12,18 @@ import fcntl
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
-import threading
 import time
 
 from support import http
+from support.disks import mounted
 from support.following import Follower
-from support.model import says, script, uses, when
+from support.model import says, uses, when
 from support.server import Server, place, until
+from support.turns import turns
+from support.working import Working
 
 CUTS = int(os.environ.get("HOSTLER_POWER_CUTS", "3"))
 SESSIONS = 6
@@ -47,12 +51,9 @@ class Session:
         assert answer.status == 200, answer
         self.acknowledged.append(answer.json["data"][0]["id"])
 
-    def talk(self, over):
-        number = 0
-        while not over.is_set():
-            self.say(f"append line {number}")
-            number += 1
-            time.sleep(random.uniform(0.05, 0.4))
+    def talk(self):
+        self.say(f"append line-{self.id[-6:]}-{len(self.acknowledged)}")
+        time.sleep(random.uniform(0.05, 0.4))
 
     def known(self):
         """The events that its clients know of."""
@@ -69,7 +70,7 @@ def main():
         with formatted(host / "disk.img", "ext4", "1G", directory / "disk") as disk:
             cuts = run_and_cut(Server(disk / "data", ["--simulate", steps]), host)
         for number, known in enumerate(cuts):
-            with mounted(host / f"cut-{number}.img", directory / "cut") as disk:
+            with mounted(directory / "cut", "-o", "loop", host / f"cut-{number}.img") as disk:
                 print(f"ok cut {number}: {go_on(Server(disk / 'data', ['--simulate', steps]), known)}", flush=True)
 
 
@@ -80,25 +81,22 @@ def run_and_cut(server, host):
                   for tools in (TOOLSET, ASKING)]
         sessions = [Session(server, {"agent": agents[number == 0], "environment_id": where}, server.key()["secret"])
                     for number in range(SESSIONS)]
-        over, cuts = threading.Event(), []
-        threads = [threading.Thread(target=session.talk, args=[over]) for session in sessions]
-        for thread in threads:
-            thread.start()
-        for number in range(CUTS):
-            time.sleep(random.uniform(0.3, 1.5))
-            # What is known now must be on the disk after this.
-            known = {session.id: (session.key, *session.known()) for session in sessions}
-            clone(host / "disk.img", host / f"cut-{number}.img")
-            cuts.append(known)
-        over.set()
-        for thread in threads:
-            thread.join()
+        cuts = []
+        with Working() as working:
+            for session in sessions:
+                working.begin(session.talk)
+            for number in range(CUTS):
+                time.sleep(random.uniform(0.3, 1.5))
+                # What is known now must be on the disk after this.
+                known = {session.id: (session.key, *session.known()) for session in sessions}
+                clone(host / "disk.img", host / f"cut-{number}.img")
+                cuts.append(known)
     return cuts
 
 
 def go_on(server, known):
     with server:
-        events, cut, missing = 0, 0, []
+        events, cut, missing, lines = 0, 0, [], 0
         for session, (key, acknowledged, shown) in known.items():
             log = resting(server, session, key)
             ids = [event["id"] for event in log]
@@ -109,16 +107,50 @@ def go_on(server, known):
             results = [event for event in log if event["type"] == "agent.tool_result"]
             waiting = (stop_reason(log) or {}).get("event_ids", [])
             assert sorted(calls) == sorted([event["tool_use_id"] for event in results] + waiting), f"{session}: {calls}"
+            for turn in turns(log).values():
+                assert waiting or "I am done." in said(turn) or turn.cut(), \
+                    f"{session}: {text(turn.message)} has no answer, and no word that it was cut: {kinds(turn.events)}"
+                cut += len(turn.cut())
             events += len(set(acknowledged + shown))
-            cut += sum(event["type"] == "session.error" for event in log)
         assert events, "nobody knew of anything when the power went"
         assert not missing, f"{len(missing)} events that were acknowledged or shown are not there: {missing[:5]}"
+        # The first one waits for its user.
         for session, (key, *_) in list(known.items())[1:]:
-            say = {"events": [{"type": "user.message", "content": [{"type": "text", "text": "say: still here"}]}]}
-            server.ask("POST", f"/v1/sessions/{session}/events", say, key=key)
-            log = resting(server, session, key)
-            assert "still here" in str(log[-8:]), log[-8:]
-        return f"{events} known events are there, {cut} turns were cut and told"
+            lines += the_lines(session, ask(server, session, key, "show the lines"))
+            log = ask(server, session, key, "say: still here")
+            assert "still here" in said(list(turns(log).values())[-1]), log[-8:]
+        return f"{events} known events and {lines} lines are there, {cut} words that a turn was cut"
+
+
+def ask(server, session, key, words):
+    """The log, when it has an answer."""
+    message = {"type": "user.message", "content": [{"type": "text", "text": words}]}
+    server.ask("POST", f"/v1/sessions/{session}/events", {"events": [message]}, key=key)
+    return resting(server, session, key)
+
+
+def the_lines(session, log):
+    """How many there are. The disk may have lost the last ones; what it has is in the order of the calls, once each."""
+    shown = [event for event in log if event["type"] == "agent.tool_result"][-1]
+    assert not shown.get("is_error"), shown
+    *lines, end = text(shown).splitlines()
+    assert end == "end of lines", shown
+    made = [line for event in log if event["type"] == "agent.tool_use" if (line := LINE.search(event["input"]["command"]))]
+    made = [line[0] for line in made]
+    assert lines == [line for line in made if line in set(lines)], f"{session} has the lines {lines} of the calls {made}"
+    return len(lines)
+
+
+def said(turn):
+    return " ".join(text(event) for event in turn.events if event["type"] == "agent.message")
+
+
+def text(event):
+    return "".join(block.get("text", "") for block in event["content"])
+
+
+def kinds(events):
+    return [event.get("error") or event.get("stop_reason") or event["type"] for event in events]
 
 
 def resting(server, session, key):
@@ -155,26 +187,26 @@ def formatted(image, kind, size, where):
     with open(image, "wb") as file:
         file.truncate(int(size.removesuffix("G")) << 30)
     subprocess.run([f"mkfs.{kind}", "-q", image], check=True, stdout=subprocess.DEVNULL)
-    with mounted(image, where) as directory:
+    with mounted(where, "-o", "loop", image) as directory:
         yield directory
 
 
-@contextlib.contextmanager
-def mounted(image, where):
-    where.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-o", "loop", image, where], check=True)
-    where.chmod(0o755)
-    try:
-        yield where
-    finally:
-        with contextlib.suppress(AssertionError):
-            until("nothing holds it", lambda: not subprocess.run(["umount", where], capture_output=True).returncode, 20)
-        if where.is_mount():
-            subprocess.run(["umount", "--lazy", where], check=True)
-
-
-SCRIPT = script(when("append", [uses("Bash", command="echo '{{last_user_line}}' >> /workspace/lines; sleep 0.2")]),
-                before=[when("interrupted in the middle", [says("I go on.")])])
+LINE = re.compile(r"line-[a-z0-9]{6}-\d+")
+APPEND = "line=$(grep -o 'line-[a-z0-9-]*' <<< '{{last_user_line}}') && echo $line >> /workspace/lines; sleep 0.2"
+SHOW = "test ! -e /workspace/lines || cat /workspace/lines; echo end of lines"
+GO_ON = [says("I go on, and I am done.")]
+SCRIPT = {
+    "name": "power cut",
+    "anytime": [
+        when("interrupted in the middle", GO_ON),
+        when("session was interrupted here", GO_ON),
+        when("say:", [says("{{last_user_text}}, and I am done.")]),
+        {"when": {"last_tool_result_contains": ""}, "reply": [says("I am done.")]},
+        when("append", [uses("Bash", command=APPEND)]),
+        when("show the lines", [uses("Bash", command=SHOW)]),
+    ],
+    "turns": [],
+}
 
 if __name__ == "__main__":
     main()

@@ -6,112 +6,61 @@ The model is simulated; sandboxes, tools, approvals and the server's restarts ar
 import contextlib
 import json
 import os
-import pathlib
 import pty
 import re
 import select
 import shlex
 import signal
 import subprocess
-import sys
-import tempfile
 import threading
 import time
-import urllib.request
 
-PATIENCE = 60
-KEY = "the-admin-key-of-this-test"
+from support import server as real
+from support.server import ADMIN, PATIENCE, environment, place, until
+
 HOSTLER = os.environ["HOSTLER_BIN"]
 
 
 def main():
-    with tempfile.TemporaryDirectory() as place:
-        place = pathlib.Path(place)
-        # A server that was started as root reads it as another user.
-        place.chmod(0o755)
-        script = place / "script.json"
+    with place() as directory:
+        script = directory / "script.json"
         script.write_text(json.dumps(SCRIPT))
-        server = Server(place / "data", script)
-        with server:
+        with Server(directory / "data", ["--simulate", script]) as server:
             for check in CHECKS:
                 check(server)
                 print("ok", check.__name__, flush=True)
 
 
-def clean_environment(**more):
-    environment = {**os.environ, **more}
-    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "HOSTLER_URL", "HOSTLER_API_KEY", "HOSTLER_DATA"):
-        if name not in more:
-            environment.pop(name, None)
-    return environment
-
-
-class Server:
-    def __init__(self, data, script):
-        self.data, self.script, self.process, self.listen = data, script, None, "127.0.0.1:0"
-        self.made = None
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def start(self, *more):
-        command = [HOSTLER, "serve", "--listen", self.listen, "--data", self.data, "--simulate", self.script,
-                   "--pool", "2", *more]
-        self.log = open(self.data.parent / "serve.log", "a")
-        self.process = subprocess.Popen(list(map(str, command)), env=clean_environment(HOSTLER_API_KEY=KEY),
-                                        stdout=subprocess.PIPE, stderr=self.log, text=True)
-        first = self.process.stdout.readline()
-        assert first.startswith("export ANTHROPIC_BASE_URL="), (first, self.said())
-        self.url = first.split("=", 1)[1].strip()
-        self.listen = self.url.removeprefix("http://")
-        assert self.process.stdout.readline().startswith("export ANTHROPIC_API_KEY=")
-
-    def said(self):
-        return (self.data.parent / "serve.log").read_text()
-
-    def end(self, how=signal.SIGINT):
-        self.process.send_signal(how)
-        code = self.process.wait(PATIENCE)
-        self.process.stdout.close()
-        return code
-
-    def __exit__(self, kind, *_):
-        if self.process.poll() is None:
-            self.end()
-        if kind:
-            print(self.said()[-4000:], file=sys.stderr)
-
-    def post(self, path, body):
-        headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
-        request = urllib.request.Request(self.url + path, json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-            return json.load(answer)
+class Server(real.Server):
+    """With the commands of whoever may read its data directory."""
 
     def session(self, *tools, title="a session"):
-        agent = self.post("/v1/agents", {"name": "tester", "model": "claude-sonnet-5-5", "tools": list(tools)})
-        environment = self.post("/v1/environments", {"name": "plain"})
-        made = {"agent": agent["id"], "environment_id": environment["id"], "title": title}
-        return self.post("/v1/sessions", made)["id"]
+        agent = {"name": "tester", "model": "claude-sonnet-5-5", "tools": list(tools)}
+        made = {"agent": self.ask("POST", "/v1/agents", agent)["id"], "title": title,
+                "environment_id": self.ask("POST", "/v1/environments", {"name": "plain"})["id"]}
+        return self.ask("POST", "/v1/sessions", made)["id"]
+
+    def command(self, *words):
+        return [HOSTLER, "sessions", *words, "--data", str(self.data)]
 
     def sessions(self, *words, code=0, said=""):
-        """A command of the user who may read the data directory."""
-        command = [HOSTLER, "sessions", *words, "--data", str(self.data)]
-        environment = clean_environment(HOSTLER_API_KEY=KEY)
-        done = subprocess.run(command, env=environment, input=said, capture_output=True, text=True,
-                              timeout=2 * PATIENCE)
+        done = subprocess.run(self.command(*words), env=environment(HOSTLER_API_KEY=ADMIN), input=said,
+                              capture_output=True, text=True, timeout=2 * PATIENCE)
         assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
         return done
+
+    def begin(self, *words, **more):
+        """A command that goes on, and whose output is read."""
+        return subprocess.Popen(self.command(*words), env=environment(HOSTLER_API_KEY=ADMIN), stdout=subprocess.PIPE,
+                                text=True, **more)
 
     def events(self, session):
         done = self.sessions("logs", session, "--json")
         return [json.loads(line) for line in done.stdout.splitlines()]
 
-    def until(self, session, *types):
-        """Waits until the log has one of these."""
-        end = time.monotonic() + PATIENCE
-        while not any(event["type"] in types for event in self.events(session)):
-            assert time.monotonic() < end, (types, self.events(session))
+    def until(self, session, kind):
+        """Waits until the log has one of this type."""
+        until(f"{session} has {kind}", lambda: any(event["type"] == kind for event in self.events(session)))
 
 
 TOOLSET = {"type": "agent_toolset_20260401"}
@@ -194,9 +143,7 @@ def an_agent_at_work_is_interrupted_and_its_session_removed_by_force(server):
 
 def a_log_is_followed_over_restarts_and_handovers(server):
     session = server.session(TOOLSET)
-    command = [HOSTLER, "sessions", "logs", session, "--follow", "--json", "--data", str(server.data)]
-    follower = subprocess.Popen(command, env=clean_environment(HOSTLER_API_KEY=KEY), stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, text=True)
+    follower = server.begin("logs", session, "--follow", "--json", stderr=subprocess.PIPE)
     seen, came = [], threading.Condition()
 
     def read():
@@ -220,8 +167,7 @@ def a_log_is_followed_over_restarts_and_handovers(server):
     server.start()
     server.sessions("send", session, "say: two")
     followed()
-    before = server.process
-    server.start("--take-over")
+    before = server.take_over()
     server.sessions("send", session, "say: three")
     followed()
     before.send_signal(signal.SIGTERM)
@@ -244,9 +190,7 @@ def a_log_is_followed_over_restarts_and_handovers(server):
 def who_reads_no_more_is_not_followed_for(server):
     session = server.session(TOOLSET)
     server.sessions("send", session, "say: one")
-    command = [HOSTLER, "sessions", "logs", session, "--follow", "--data", str(server.data)]
-    follower = subprocess.Popen(command, env=clean_environment(HOSTLER_API_KEY=KEY), stdout=subprocess.PIPE,
-                                stderr=subprocess.DEVNULL, text=True)
+    follower = server.begin("logs", session, "--follow", stderr=subprocess.DEVNULL)
     assert session.startswith("sesn_") and "user.message" in follower.stdout.readline()
     follower.stdout.close()
     server.sessions("send", session, "say: two")
@@ -257,10 +201,10 @@ class Typist:
     """Somebody at a terminal."""
 
     def __init__(self, server, session):
-        command = [HOSTLER, "sessions", "attach", session, "--data", str(server.data)]
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
-            os.execve(HOSTLER, command, clean_environment(HOSTLER_API_KEY=KEY, TERM="xterm", NO_COLOR="1"))
+            os.execve(HOSTLER, server.command("attach", session),
+                      environment(HOSTLER_API_KEY=ADMIN, TERM="xterm", NO_COLOR="1"))
         self.screen = ""
 
     def sees(self, words):
@@ -326,9 +270,9 @@ def a_conversation_is_held_at_a_terminal(server):
 
 
 def a_run_works_on_the_server_that_is_named(server):
-    environment = clean_environment(HOSTLER_URL=server.url, HOSTLER_API_KEY=KEY)
+    there = environment(HOSTLER_URL=server.url, HOSTLER_API_KEY=ADMIN)
     command = [HOSTLER, "run", "--json", "run: echo from-the-sandbox"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=2 * PATIENCE)
+    done = subprocess.run(command, env=there, capture_output=True, text=True, timeout=2 * PATIENCE)
     assert done.returncode == 0, done
     came = json.loads(done.stdout)
     assert "from-the-sandbox" in came["result"] and came["usage"]["output_tokens"] > 0, came

@@ -10,19 +10,24 @@ import time
 class Follower:
     def __init__(self, server, session, key):
         self.server, self.session, self.key = server, session, key
-        self.events, self.connections, self.ended = [], 0, False
+        self.events, self.connections, self.ended, self.failed = [], 0, False, None
         self.connected = threading.Event()
         threading.Thread(target=self.follow, daemon=True).start()
         assert self.connected.wait(60), "no stream was opened"
 
     def ids(self):
+        """Of the events that it was shown, in that order. What it could not read is an error of the test's."""
+        assert self.failed is None, f"the client of {self.session} failed: {self.failed!r}"
         return [event["id"] for event in self.events]
 
     def follow(self):
-        while not self.ended:
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                self.once()
-            time.sleep(0.05)
+        try:
+            while not self.ended:
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    self.once()
+                time.sleep(0.05)
+        except Exception as error:
+            self.failed = error
 
     def once(self):
         path = f"/v1/sessions/{self.session}/events/stream"

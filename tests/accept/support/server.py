@@ -15,7 +15,13 @@ from . import http
 ADMIN = "the-admin-key-of-this-test"
 PATIENCE = 60
 # What would lead a server, or a client, somewhere else.
-FOREIGN = ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "HOSTLER_URL", "HOSTLER_DATA", "HOSTLER_LISTEN")
+FOREIGN = ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "HOSTLER_API_KEY", "HOSTLER_URL", "HOSTLER_DATA", "HOSTLER_LISTEN")
+
+
+def environment(**more):
+    """This process's, without what is foreign, and with this."""
+    left = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    return {**left, **more}
 
 
 @contextlib.contextmanager
@@ -64,14 +70,11 @@ class Server:
 
     def spawn(self, *more):
         """Another process on the same data directory and address, when it serves."""
-        environment = {**os.environ, "HOSTLER_API_KEY": ADMIN}
-        for name in FOREIGN:
-            environment.pop(name, None)
-        environment.update(self.environment)
+        given = environment(HOSTLER_API_KEY=ADMIN, **self.environment)
         command = [os.environ["HOSTLER_BIN"], "serve", "--listen", self.listen, "--data", self.data,
                    "--pool", "2", *self.arguments, *more]
         with open(self.log, "a") as log:
-            process = subprocess.Popen(list(map(str, command)), env=environment, stdout=subprocess.PIPE,
+            process = subprocess.Popen(list(map(str, command)), env=given, stdout=subprocess.PIPE,
                                        stderr=log, text=True)
         first = process.stdout.readline()
         assert first.startswith("export ANTHROPIC_BASE_URL=http://"), (first, self.said()[-2000:])
@@ -111,6 +114,11 @@ class Server:
 
     def said(self):
         return self.log.read_text()
+
+    def database(self):
+        """Its file, for a test that looks into it or changes what no request can."""
+        [found] = [path for path in self.data.iterdir() if path.suffix in (".db", ".sqlite", ".sqlite3")]
+        return found
 
     def key(self, workspace="default"):
         """A key of its own has limits of its own: no check uses up another one's."""
