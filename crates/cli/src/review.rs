@@ -1,6 +1,7 @@
 //! The changes that a session left: read, shown and, on the user's word, applied.
 
 use crate::failure::Failure;
+use crate::reach::quoted;
 use crate::render::diff::for_terminal;
 use crate::signals::Signals;
 use crate::terminal::Terminal;
@@ -65,7 +66,10 @@ impl Review {
         view: View,
         reader: Box<dyn Send + Sync>,
     ) -> Result<Self, Failure> {
-        let hint = format!("hostler sessions diff {} tries again", view.session);
+        let hint = format!(
+            "hostler sessions diff {} tries again",
+            named(&view.session, &view.data)
+        );
         let set = change_set::collect(&*source, &view)
             .await
             .map_err(|error| Failure::failed("changes", error).hint(hint))?;
@@ -99,7 +103,8 @@ impl Review {
     }
 
     fn explain(&self, error: ApplyError) -> Failure {
-        let retry = format!("hostler sessions apply {} tries again", self.session);
+        let session = named(&self.session, &self.data);
+        let retry = format!("hostler sessions apply {session} tries again");
         match &error {
             ApplyError::Conflicts { conflicts } => {
                 let mut named: Vec<String> = conflicts
@@ -115,8 +120,7 @@ impl Review {
                     named.join("; ")
                 );
                 let hint = format!(
-                    "take the agent's version by hand from `hostler sessions diff {}`, or undo your change",
-                    self.session
+                    "take the agent's version by hand from `hostler sessions diff {session}`, or undo your change"
                 );
                 Failure::said("conflict", message).hint(hint)
             }
@@ -143,6 +147,11 @@ impl Review {
         }
         Ok(())
     }
+}
+
+/// As other commands find it.
+fn named(session: &SessionId, data: &Path) -> String {
+    format!("{session} --data {}", quoted(&data.to_string_lossy()))
 }
 
 /// Nothing of the files is needed any more: all of it is in the workspace. The session's log stays.

@@ -12,7 +12,11 @@ async fn a_part_that_does_not_start_is_named() {
     });
     let id = "sesn_00000000000000000000000000";
     let nothing = host.call(&["sessions", "diff", id]).await;
-    assert!(nothing.err.contains("there is nothing at "), "{}", nothing.err);
+    assert!(
+        nothing.err.contains("there is nothing at ") && nothing.err.contains("hint: name the data directory"),
+        "{}",
+        nothing.err
+    );
     assert_eq!(host.broken.starts.load(Ordering::SeqCst), 0);
     std::fs::create_dir(host.path("data")).unwrap();
     for arguments in [&["run", "x"][..], &["sessions", "diff", id], &["doctor"]] {

@@ -28,7 +28,10 @@ pub(super) async fn diff(
 ) -> Result<(), Failure> {
     let instance = hold(id, data, environment)?;
     let running = open(std::slice::from_ref(id), instance, services, terminal, signals).await?;
-    let outcome = write_diff(&running, id, terminal).await;
+    let outcome = tokio::select! {
+        outcome = write_diff(&running, id, terminal) => outcome,
+        _ = signals.next() => Err(Failure::interrupted()),
+    };
     end(running, How::End, signals).await;
     outcome
 }
@@ -64,7 +67,8 @@ pub(super) async fn remove(
 fn hold(id: &SessionId, data: &DataArgument, environment: &Environment) -> Result<Instance, Failure> {
     let data = data_directory(data, environment)?;
     if !data.exists() {
-        return Err(nothing(id, &data));
+        // Whatever server is named, changes are of this machine.
+        return Err(nothing(id, &data).hint("name the data directory that has it: --data DIR"));
     }
     Instance::open(&data).map_err(|error| explain(error.into()))
 }
