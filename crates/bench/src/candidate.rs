@@ -10,7 +10,7 @@ type Once = Pin<Box<dyn Future<Output = Result<Vec<Duration>, Failure>> + Send>>
 
 /// Does its work, and cleans up after it, each time it is asked. It takes the times itself, so that cleaning up and
 /// preparing do not count.
-pub struct Candidate {
+pub(crate) struct Candidate {
     pub(crate) name: String,
     /// What the durations are, in the order in which they are returned.
     pub(crate) measures: Vec<String>,

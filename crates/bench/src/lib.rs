@@ -1,7 +1,7 @@
 //! `hostler bench`: how fast and how large we are, beside the alternatives that are installed, in one run.
 //!
 //! Everything is measured through the ports that the product itself uses, so that a number means what a user gets. What
-//! needs the whole stack (a session, the gateway) comes in as a [`Candidate`] from the binary. Peers do the same work as
+//! needs the whole stack (a session, the gateway) comes in as a closure from the binary. Peers do the same work as
 //! far as they can, and take turns with ours, so that the machine's noise hits all alike. A goal that is not reached is
 //! said, never hidden; nothing here asserts a time.
 
@@ -21,7 +21,6 @@ mod serve;
 mod stack;
 mod statistics;
 
-pub use candidate::Candidate;
 pub use density::Held;
 pub use failure::Failure;
 pub use goal::{Figure, Goal};

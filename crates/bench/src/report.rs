@@ -98,7 +98,7 @@ impl Report {
         self.amounts.extend(amounts);
     }
 
-    pub fn not_measured(&mut self, name: impl Into<String>, reason: impl Into<String>) {
+    pub(crate) fn not_measured(&mut self, name: impl Into<String>, reason: impl Into<String>) {
         self.not_measured.push(NotMeasured {
             name: name.into(),
             reason: reason.into(),
@@ -117,7 +117,8 @@ impl Report {
     }
 
     /// Whether each goal that could be measured was reached.
-    pub fn reached(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn reached(&self) -> bool {
         self.goals.iter().all(|verdict| verdict.reached != Some(false))
     }
 

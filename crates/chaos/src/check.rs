@@ -3,23 +3,30 @@
 use crate::lines;
 use crate::standing::Standing;
 use serde_json::Value;
-use stage::{Api, Failure};
-use std::future::Future;
-use std::time::{Duration, Instant};
+use stage::{Api, Failure, calm};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Longer than everything that is left to do after the last kill: a turn may be started again with a pause.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A session's log and its lines, when it is idle and its reader has seen all of it.
+/// A session as it is in the end.
+pub(crate) struct Gathered {
+    pub(crate) log: Vec<Value>,
+    pub(crate) lines: Vec<String>,
+    /// The messages that asked for the lines, as they were answered.
+    pub(crate) asked: Vec<Value>,
+}
+
+/// What is known of a session, when it is idle and its reader has seen all of it.
 pub(crate) async fn gather(
     api: &Api,
     session: &str,
     mut reader: watch::Receiver<Standing>,
-) -> Result<(Vec<Value>, Vec<String>), Failure> {
+) -> Result<Gathered, Failure> {
     settled(api, session).await?;
-    let lines = lines::read(api, session).await?;
+    let (lines, asked) = lines::read(api, session).await?;
     let log = settled(api, session).await?;
     let last = log
         .last()
@@ -28,45 +35,28 @@ pub(crate) async fn gather(
     let seen = reader.wait_for(|standing| standing.last == last);
     // What it has not seen by then is told when logs are compared.
     tokio::time::timeout(PATIENCE, seen).await.ok();
-    Ok((log, lines))
+    Ok(Gathered { log, lines, asked })
 }
 
 /// The log of a session that is idle, with nothing that waits.
 pub(crate) async fn settled(api: &Api, session: &str) -> Result<Vec<Value>, Failure> {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let status = calm(|| api.status(session)).await?;
-        if status == "idle" {
-            let log = calm(|| api.events(session)).await?;
-            let waits = log
-                .iter()
-                .any(|event| event["type"] == "user.message" && event["processed_at"].is_null());
-            if Standing::of(&log).idle && !waits {
-                return Ok(log);
+    let settled = async {
+        loop {
+            if calm(|| api.status(session)).await? == "idle" {
+                let log = calm(|| api.events(session)).await?;
+                let waits = log
+                    .iter()
+                    .any(|event| event["type"] == "user.message" && event["processed_at"].is_null());
+                if Standing::of(&log).idle && !waits {
+                    return Ok(log);
+                }
             }
+            tokio::time::sleep(PAUSE).await;
         }
-        if Instant::now() > end {
-            return Err(Failure::Late {
-                what: format!("{session} is idle with nothing that waits (it is {status})"),
-                seconds: PATIENCE.as_secs(),
-            });
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-}
-
-/// Asks again where the server is only asked too often.
-pub(crate) async fn calm<T, F>(mut ask: impl FnMut() -> F) -> Result<T, Failure>
-where
-    F: Future<Output = Result<T, Failure>>,
-{
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match ask().await {
-            Err(error) if error.status() == Some(429) && Instant::now() < end => {
-                tokio::time::sleep(PAUSE).await;
-            }
-            asked => return asked,
-        }
-    }
+    };
+    let late = |_| Failure::Late {
+        what: format!("{session} is idle with nothing that waits"),
+        seconds: PATIENCE.as_secs(),
+    };
+    tokio::time::timeout(PATIENCE, settled).await.map_err(late)?
 }

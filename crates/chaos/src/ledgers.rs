@@ -1,7 +1,8 @@
 //! The simulated model's ledger against ours: every request that the model has seen is in ours, completed or marked as
-//! cut; and we claim no answer that it has not given. Pure.
+//! cut; and we claim no answer that it has not given. Any other end, here or there, is one that no run has. Pure.
 
 use crate::verdict::Broken;
+use simulated_model::Outcome;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A request as the model saw it.
@@ -13,7 +14,7 @@ pub(crate) struct Seen {
     pub(crate) conversation: String,
     pub(crate) bytes: u64,
     pub(crate) at_ms: u64,
-    pub(crate) completed: bool,
+    pub(crate) outcome: Outcome,
 }
 
 /// A call as we have it.
@@ -31,17 +32,41 @@ pub(crate) struct Ours {
 #[derive(Debug, Default)]
 pub(crate) struct Compared {
     pub(crate) broken: Vec<Broken>,
+    /// Requests that the model has answered in full.
+    pub(crate) answered: u64,
     pub(crate) completed: u64,
     pub(crate) cut: u64,
 }
+
+/// The ends in our ledger of a call that a kill can have cut: at its instance, or by either side of a connection.
+const CUT: [&str; 5] = [
+    "cut",
+    "cut_by_upstream",
+    "cut_by_client",
+    "unreachable",
+    "stopped",
+];
 
 pub(crate) fn compare(seen: &[Seen], ours: &[Ours]) -> Compared {
     let mut compared = Compared::default();
     for call in ours {
         match call.outcome.as_str() {
             "completed" => compared.completed += 1,
-            "open" => compared.tell(&call.session, format!("call {} is still open", call.call)),
-            _ => compared.cut += 1,
+            cut if CUT.contains(&cut) => compared.cut += 1,
+            other => compared.tell(
+                &call.session,
+                format!("call {} is neither completed nor cut: {other}", call.call),
+            ),
+        }
+    }
+    for request in seen {
+        match request.outcome {
+            Outcome::Completed => compared.answered += 1,
+            Outcome::CutByClient => {}
+            other => compared.tell(
+                &request.conversation,
+                format!("the model has {other:?} for {}", request.request_id),
+            ),
         }
     }
     let by_id: HashMap<&str, &Seen> = seen.iter().map(|seen| (seen.request_id.as_str(), seen)).collect();
@@ -61,7 +86,7 @@ pub(crate) fn compare(seen: &[Seen], ours: &[Ours]) -> Compared {
         if !found.insert(id) {
             compared.tell(&call.session, format!("{id} is there twice"));
         }
-        if call.outcome == "completed" && !request.completed {
+        if call.outcome == "completed" && request.outcome != Outcome::Completed {
             compared.tell(
                 &call.session,
                 format!("{id} is completed, and the model has not answered it in full"),
@@ -120,7 +145,11 @@ mod tests {
             conversation: "uuid".to_owned(),
             bytes: 1000 + number,
             at_ms: 10 * number,
-            completed,
+            outcome: if completed {
+                Outcome::Completed
+            } else {
+                Outcome::CutByClient
+            },
         }
     }
 
@@ -155,7 +184,7 @@ mod tests {
         ];
         let compared = compare(&seen, &ours);
         assert_eq!(compared.broken, []);
-        assert_eq!((compared.completed, compared.cut), (1, 3));
+        assert_eq!((compared.answered, compared.completed, compared.cut), (2, 1, 3));
     }
 
     #[test]
@@ -183,9 +212,30 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_the_model_refused_or_has_not_ended_is_told() {
+        for outcome in [Outcome::Open, Outcome::Refused, Outcome::CutByScript] {
+            let seen = Seen {
+                outcome,
+                ..seen(1, true)
+            };
+            let told = told(&[seen], &[ours(1, "cut", true)]);
+            assert_eq!(told, [format!("the model has {outcome:?} for req_1")]);
+        }
+    }
+
+    #[test]
     fn what_we_claim_must_have_been() {
         for (seen, ours, part) in [
-            (seen(1, true), ours(1, "open", true), "still open"),
+            (
+                seen(1, true),
+                ours(1, "open", true),
+                "neither completed nor cut: open",
+            ),
+            (
+                seen(1, true),
+                ours(1, "refused", true),
+                "neither completed nor cut: refused",
+            ),
             (
                 seen(1, false),
                 ours(1, "completed", true),

@@ -10,10 +10,11 @@
 //!
 //! When the last kill is over and every session is idle, the log of each session, what its clients know, the lines that
 //! its tools left in its sandbox, and the two ledgers of model calls are held against each other. Whatever does not fit
-//! is a broken promise, and everything is kept to be looked at.
+//! is a broken promise, and so is a run in which nothing was at work or nobody died; everything is kept to be looked at.
 
 mod arguments;
 mod check;
+mod floors;
 mod ledgers;
 mod lines;
 mod random;
@@ -25,7 +26,6 @@ mod standing;
 mod subject;
 mod tally;
 mod verdict;
-mod victims;
 mod writer;
 
 pub use arguments::Arguments;

@@ -1,12 +1,13 @@
 //! The lines that tools have left, read the way that a user would: the agent is asked for them, page by page.
 
-use crate::check::{PATIENCE, calm, settled};
+use crate::check::{PATIENCE, settled};
 use crate::script::{PAGE, show};
 use serde_json::Value;
-use stage::{Api, Failure, message};
+use stage::{Api, Failure, calm, message};
 
-pub(crate) async fn read(api: &Api, session: &str) -> Result<Vec<String>, Failure> {
-    let mut lines = Vec::new();
+/// The lines, and the messages that asked for them as they were answered.
+pub(crate) async fn read(api: &Api, session: &str) -> Result<(Vec<String>, Vec<Value>), Failure> {
+    let (mut lines, mut messages) = (Vec::new(), Vec::new());
     for page in 0.. {
         let text = show(page);
         let asking = [message(&text)];
@@ -17,13 +18,14 @@ pub(crate) async fn read(api: &Api, session: &str) -> Result<Vec<String>, Failur
             what: format!("{session} answers {text:?} with a page"),
             seconds: PATIENCE.as_secs(),
         })?;
+        messages.extend(sent);
         let last = found.len() < PAGE;
         lines.extend(found);
         if last {
             break;
         }
     }
-    Ok(lines)
+    Ok((lines, messages))
 }
 
 /// What the first call after a message came back with, if that is a whole page.

@@ -38,7 +38,8 @@ pub(crate) async fn read(
             () = stop.cancelled() => return shown,
             record = stream.next() => record,
         };
-        let Some(record) = record else {
+        // Ended or cut: it comes back.
+        let Ok(record) = record else {
             following = None;
             continue;
         };

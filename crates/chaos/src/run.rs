@@ -8,20 +8,23 @@ use crate::script;
 use crate::subject::Subject;
 use crate::tally::Tally;
 use crate::verdict::Broken;
-use crate::victims::{Victims, kill, kill_all};
 use bench::Report;
 use domain::SessionId;
 use futures_util::future::try_join_all;
-use simulated_model::{Options, Outcome as Ended, Script};
-use stage::{Failure, Place, Progress, Server, Setup};
+use simulated_model::{Options, Script};
+use stage::{Failure, Kind, Place, Progress, Server, Setup, Victim, Victims};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use store::{Instance, Store};
 
 /// Of the model's ledger: all of it.
 const LEDGER: usize = 10_000_000;
 /// One session in so many asks before each call.
 const ASKS: usize = 3;
+/// For a runtime or a guest to be there, and for the model to see that a connection is gone.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What came of a run that came to its end.
 pub struct Outcome {
@@ -60,15 +63,10 @@ pub async fn chaos(
             let kept = (!broken.is_empty()).then(|| place.keep());
             Ok(Outcome { report, broken, kept })
         }
-        Err(source) => {
-            let victims = Victims::of(&place.data());
-            // The server was killed with the run. Nobody else ends what it left.
-            kill_all(|| victims.all()).await;
-            Err(Stopped::Middle {
-                kept: place.keep(),
-                source,
-            })
-        }
+        Err(source) => Err(Stopped::Middle {
+            kept: place.keep(),
+            source,
+        }),
     }
 }
 
@@ -109,10 +107,11 @@ impl Run<'_> {
             broken.extend(known.evidence.judge());
         }
         server.end().await?;
-        broken.extend(self.left_behind().await);
+        broken.extend(self.left_behind());
         broken.extend(panics(&setup.log));
         let compared = self.ledgers(&model, &sessions).await?;
         broken.extend(compared.broken.iter().cloned());
+        broken.extend(self.tally.missing(&compared));
         model.stop().await;
         Ok((self.tally.report(&compared, broken.len(), report), broken))
     }
@@ -135,49 +134,45 @@ impl Run<'_> {
         let chosen = self.random.below(u64::MAX);
         tokio::time::sleep(after).await;
         let victims = Victims::of(&setup.data);
-        let one_of = |found: Vec<i32>| {
-            let at = usize::try_from(chosen % (found.len().max(1) as u64)).unwrap_or(0);
-            found.get(at).copied().into_iter().for_each(kill);
-        };
+        let mut died: BTreeMap<Kind, u64> = with.kinds().iter().map(|kind| (*kind, 0)).collect();
         match with {
             With::Nobody | With::Jailer => {}
-            With::Runtime => one_of(victims.runtimes()),
-            With::Guest => one_of(victims.guests()),
-            With::Everybody => victims
-                .jailers()
-                .into_iter()
-                .chain(victims.guests())
-                .for_each(kill),
+            With::Runtime | With::Guest => {
+                for (kind, died) in &mut died {
+                    *died += one_of(&victims, *kind, chosen).await?;
+                }
+                tokio::time::sleep(then).await;
+            }
+            // At once, as far as that goes: who comes back meanwhile is killed after the server.
+            With::Everybody => {
+                for (kind, died) in &mut died {
+                    *died += killed(victims.find(*kind)).await?;
+                }
+            }
         }
-        if matches!(with, With::Runtime | With::Guest) {
-            tokio::time::sleep(then).await;
-        }
-        let stuck = |what: &str| Failure::Late {
-            what: format!("every {what} of kill {number} is gone"),
-            seconds: 0,
-        };
         server.kill().await?;
-        if matches!(with, With::Jailer | With::Everybody) && !kill_all(|| victims.jailers()).await {
-            return Err(stuck("jailer"));
+        self.tally.died(Kind::Server, 1);
+        if matches!(with, With::Jailer | With::Everybody) {
+            for (kind, died) in &mut died {
+                *died += ended(&victims, *kind).await?;
+            }
         }
-        if with == With::Everybody && !kill_all(|| victims.guests()).await {
-            return Err(stuck("guest"));
+        for (kind, died) in died {
+            self.tally.died(kind, died);
         }
         let started = Instant::now();
         let server = setup.start().await?;
-        self.tally.killed(with, started.elapsed());
+        self.tally.started(started.elapsed());
         Ok(server)
     }
 
     /// A server that ends takes everything along.
-    async fn left_behind(&self) -> Vec<Broken> {
+    fn left_behind(&self) -> Vec<Broken> {
         let victims = Victims::of(&self.place.data());
-        let left = victims.all();
-        if left.is_empty() {
-            return Vec::new();
-        }
-        kill_all(|| victims.all()).await;
-        vec![of_server(format!("processes were left behind: {left:?}"))]
+        let left = Victims::ALL.into_iter().map(|kind| (kind, victims.find(kind)));
+        left.filter(|(_, left)| !left.is_empty())
+            .map(|(kind, left)| of_server(format!("it ended and has left {} of {kind:?}", left.len())))
+            .collect()
     }
 
     async fn ledgers(
@@ -197,9 +192,8 @@ impl Run<'_> {
         // What the last server left open is cut by the next start, which this is.
         let mut ours = Vec::new();
         for session in sessions {
-            let Ok(id) = session.parse::<SessionId>() else {
-                continue;
-            };
+            let id = session.parse::<SessionId>();
+            let id = id.map_err(|error| failed(std::io::Error::other(error)))?;
             let calls = store.model_calls(&id).await;
             for call in calls.map_err(|error| failed(std::io::Error::other(error)))? {
                 ours.push(Ours {
@@ -213,7 +207,7 @@ impl Run<'_> {
             }
         }
         store.close().await;
-        Ok(ledgers::compare(&seen(model), &ours))
+        Ok(ledgers::compare(&seen(model).await, &ours))
     }
 }
 
@@ -230,19 +224,70 @@ async fn model() -> Result<simulated_model::Server, Failure> {
         .map_err(failed)
 }
 
-fn seen(model: &simulated_model::Server) -> Vec<Seen> {
-    let entries = model.ledger().entries().into_iter();
-    // What only counts tokens is in no ledger of ours.
-    let messages = entries.filter(|entry| !entry.path.contains("count_tokens"));
-    messages
-        .map(|entry| Seen {
-            request_id: simulated_model::request_id(entry.id),
-            conversation: entry.session.unwrap_or_default(),
-            bytes: entry.request_bytes,
-            at_ms: entry.received_at_ms,
-            completed: entry.outcome == Ended::Completed,
-        })
-        .collect()
+/// What the model has seen. Nobody asks it any more, so what is open there is a cut that it has not noticed yet.
+async fn seen(model: &simulated_model::Server) -> Vec<Seen> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let entries = model.ledger().entries();
+        if Instant::now() > end
+            || entries
+                .iter()
+                .all(|entry| entry.outcome != simulated_model::Outcome::Open)
+        {
+            // What only counts tokens is in no ledger of ours.
+            let messages = entries
+                .into_iter()
+                .filter(|entry| !entry.path.contains("count_tokens"));
+            let seen = messages.map(|entry| Seen {
+                request_id: simulated_model::request_id(entry.id),
+                conversation: entry.session.unwrap_or_default(),
+                bytes: entry.request_bytes,
+                at_ms: entry.received_at_ms,
+                outcome: entry.outcome,
+            });
+            return seen.collect();
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Kills one, as soon as there is one. Says how many died.
+async fn one_of(victims: &Victims, kind: Kind, chosen: u64) -> Result<u64, Failure> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let mut found = victims.find(kind);
+        if !found.is_empty() {
+            let at = (chosen % found.len() as u64) as usize;
+            return killed(vec![found.swap_remove(at)]).await;
+        }
+        if Instant::now() > end {
+            // Told in the end, if it is always so.
+            return Ok(0);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn killed(victims: Vec<Victim>) -> Result<u64, Failure> {
+    aside(move || victims.iter().filter(|victim| victim.kill()).count() as u64).await
+}
+
+/// Until none is there any more.
+async fn ended(victims: &Victims, kind: Kind) -> Result<u64, Failure> {
+    let victims = victims.clone();
+    let ended = aside(move || victims.end(&[kind])).await?;
+    ended.map_err(|left| Failure::Late {
+        what: format!("every {kind:?} is gone ({left:?} are not)"),
+        seconds: PATIENCE.as_secs(),
+    })
+}
+
+/// The model goes on meanwhile.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Failure::Run {
+        source: std::io::Error::other(error),
+    })
 }
 
 fn of_server(what: String) -> Broken {

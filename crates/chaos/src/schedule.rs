@@ -1,6 +1,7 @@
 //! When the next kill comes, and who dies with the server. Pure.
 
 use crate::random::Random;
+use stage::Kind;
 use std::time::Duration;
 
 /// From the moment a server serves to its end.
@@ -24,6 +25,18 @@ pub(crate) enum With {
     Guest,
     /// Jailer and guests, all of them: what a loss of power leaves, but for the disk.
     Everybody,
+}
+
+impl With {
+    pub(crate) const fn kinds(self) -> &'static [Kind] {
+        match self {
+            Self::Nobody => &[],
+            Self::Jailer => &[Kind::Jailer],
+            Self::Runtime => &[Kind::Runtime],
+            Self::Guest => &[Kind::Guest],
+            Self::Everybody => &[Kind::Jailer, Kind::Guest],
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -23,6 +23,16 @@ pub(crate) fn show(page: usize) -> String {
     format!("show-{first},{}.", first + PAGE - 1)
 }
 
+/// The lines of the calls that a message is answered with; none where it is no job.
+pub(crate) fn lines_of(message: &str) -> Vec<String> {
+    let Some(name) = message.strip_suffix('.').filter(|name| name.starts_with("job-")) else {
+        return Vec::new();
+    };
+    let calls = if name.ends_with("-two") { 2 } else { 1 };
+    let letters = LETTERS.iter().take(calls);
+    letters.map(|letter| format!("{name}-{letter}")).collect()
+}
+
 /// The line that a call leaves, if it is one of a job.
 pub(crate) fn line_of(command: &str) -> Option<String> {
     let (_, letter) = command.split_once("letter=")?;
@@ -94,6 +104,9 @@ mod tests {
     fn jobs_have_one_call_or_two() {
         assert_eq!(job(4, 6), "job-4-6-two.");
         assert_eq!(job(4, 7), "job-4-7-one.");
+        assert_eq!(lines_of(&job(4, 6)), ["job-4-6-two-a", "job-4-6-two-b"]);
+        assert_eq!(lines_of(&job(4, 7)), ["job-4-7-one-a"]);
+        assert_eq!(lines_of(&show(0)), [""; 0]);
         assert_eq!([show(0), show(1)], ["show-1,400.", "show-401,800."]);
     }
 

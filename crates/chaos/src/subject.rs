@@ -5,7 +5,7 @@ use crate::random::Random;
 use crate::reader::read;
 use crate::standing::Standing;
 use crate::verdict::{Broken, Evidence};
-use crate::writer::{Writer, Written, allow};
+use crate::writer::{Allowed, Writer, Written, allow};
 use serde_json::Value;
 use stage::{Api, Failure, Following, Made};
 use tokio::sync::watch;
@@ -17,8 +17,10 @@ pub(crate) struct Subject {
     api: Api,
     standing: watch::Receiver<Standing>,
     writer: AbortOnDropHandle<Written>,
-    allower: AbortOnDropHandle<Vec<Value>>,
+    allower: AbortOnDropHandle<Allowed>,
     reader: AbortOnDropHandle<Vec<Value>>,
+    /// How many events there were before the reader.
+    began_at: usize,
     /// Of the writer, and of the others, which go on a little.
     no_more: CancellationToken,
     over: CancellationToken,
@@ -27,7 +29,7 @@ pub(crate) struct Subject {
 /// What is known of a session, and what its clients count.
 pub(crate) struct Known {
     pub(crate) evidence: Evidence,
-    pub(crate) unanswered: usize,
+    /// Messages that the server would not take.
     pub(crate) refused: Vec<Broken>,
 }
 
@@ -35,7 +37,8 @@ impl Subject {
     /// A new session, with everybody at work on it.
     pub(crate) async fn begin(api: Api, made: &Made, number: usize, random: Random) -> Result<Self, Failure> {
         let session = api.session(made, None).await?;
-        // Open before there is anything to see.
+        let began_at = api.events(&session).await?.len();
+        // Open before there is anything more to see.
         let following = Following::open(&api, &session, None).await?;
         let (sender, standing) = watch::channel(Standing {
             idle: true,
@@ -61,6 +64,7 @@ impl Subject {
             writer: AbortOnDropHandle::new(tokio::spawn(writer.run(no_more.clone()))),
             allower: AbortOnDropHandle::new(tokio::spawn(allowing)),
             reader: AbortOnDropHandle::new(tokio::spawn(reading)),
+            began_at,
             session,
             api,
             standing,
@@ -77,7 +81,7 @@ impl Subject {
     /// Everything that is known, once the session is idle.
     pub(crate) async fn over(self) -> Result<Known, Failure> {
         let written = joined(self.writer).await?;
-        let (log, lines) = check::gather(&self.api, &self.session, self.standing).await?;
+        let gathered = check::gather(&self.api, &self.session, self.standing).await?;
         self.over.cancel();
         let allowed = joined(self.allower).await?;
         let shown = joined(self.reader).await?;
@@ -86,15 +90,18 @@ impl Subject {
             event: None,
             what: format!("a message was refused: {refused}"),
         });
+        let acknowledged = [written.acknowledged, allowed.acknowledged, gathered.asked].concat();
         Ok(Known {
-            unanswered: written.unanswered.len(),
             refused: refused.collect(),
             evidence: Evidence {
-                acknowledged: written.acknowledged.into_iter().chain(allowed).collect(),
                 session: self.session,
-                log,
+                log: gathered.log,
+                acknowledged,
+                unanswered: written.unanswered,
+                refused: allowed.refused,
+                began_at: self.began_at,
                 shown,
-                lines,
+                lines: gathered.lines,
             },
         })
     }

@@ -1,78 +1,101 @@
 //! What a run came to, in numbers.
 
+use crate::floors::{self, Deaths, Work};
 use crate::ledgers::Compared;
-use crate::schedule::With;
 use crate::subject::Known;
+use crate::verdict::{Broken, Come, Turn, come, turns};
 use bench::{Goal, Report, Unit};
 use serde_json::Value;
+use stage::Kind;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const BROKEN: &str = "promises broken";
 
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    pub(crate) kills: u64,
-    jailers: u64,
-    runtimes: u64,
-    guests: u64,
-    everybody: u64,
+    deaths: BTreeMap<Kind, Deaths>,
     /// From the start of a server after a kill to the moment that it serves.
     starts: Vec<Duration>,
-    sessions: u64,
+    works: Vec<Work>,
     acknowledged: u64,
     unanswered: u64,
+    refused: u64,
     events: u64,
     shown: u64,
     calls: u64,
-    cut_calls: u64,
-    lines: u64,
+    interrupted: u64,
+    not_made: u64,
 }
 
 impl Tally {
-    pub(crate) fn killed(&mut self, with: With, started: Duration) {
-        self.kills += 1;
-        match with {
-            With::Nobody => {}
-            With::Jailer => self.jailers += 1,
-            With::Runtime => self.runtimes += 1,
-            With::Guest => self.guests += 1,
-            With::Everybody => self.everybody += 1,
-        }
-        self.starts.push(started);
+    /// Of a round that was to kill processes of this kind.
+    pub(crate) fn died(&mut self, kind: Kind, died: u64) {
+        let deaths = self.deaths.entry(kind).or_default();
+        deaths.rounds += 1;
+        deaths.hit += u64::from(died > 0);
+        deaths.died += died;
+    }
+
+    pub(crate) fn started(&mut self, took: Duration) {
+        self.starts.push(took);
     }
 
     pub(crate) fn knows(&mut self, known: &Known) {
         let evidence = &known.evidence;
-        let of_type = |kind: &str, more: fn(&Value) -> bool| {
-            let events = evidence.log.iter().filter(|event| event["type"] == kind);
-            events.filter(|event| more(event)).count() as u64
-        };
-        self.sessions += 1;
+        let calls = evidence
+            .log
+            .iter()
+            .filter(|event| event["type"] == "agent.tool_use");
+        let calls: Vec<Option<Come>> = calls
+            .map(|call| come(&evidence.log, call["id"].as_str().unwrap_or_default()))
+            .collect();
+        let came = |wanted: Come| calls.iter().filter(|come| **come == Some(wanted)).count() as u64;
+        let jobs = turns(&evidence.log)
+            .into_iter()
+            .filter(|turn| is_job(turn.message));
+        self.works.push(Work {
+            session: evidence.session.clone(),
+            answered: jobs.filter(Turn::is_answered).count() as u64,
+            calls: came(Come::Well),
+            lines: evidence.lines.len() as u64,
+        });
         self.acknowledged += evidence.acknowledged.len() as u64;
-        self.unanswered += known.unanswered as u64;
+        self.unanswered += evidence.unanswered.len() as u64;
+        self.refused += evidence.refused.len() as u64;
         self.events += evidence.log.len() as u64;
         self.shown += evidence.shown.len() as u64;
-        self.calls += of_type("agent.tool_use", |_| true);
-        self.cut_calls += of_type("agent.tool_result", |event| event["is_error"] == true);
-        self.lines += evidence.lines.len() as u64;
+        self.calls += calls.len() as u64;
+        self.interrupted += came(Come::Interrupted);
+        self.not_made += came(Come::NotMade);
+    }
+
+    /// What must have happened and has not.
+    pub(crate) fn missing(&self, compared: &Compared) -> Vec<Broken> {
+        floors::check(&self.deaths, &self.works, compared)
     }
 
     pub(crate) fn report(&self, compared: &Compared, broken: usize, mut report: Report) -> Report {
         report.add_series("server, after a kill: start to serving", &self.starts);
+        let died = |kind| self.deaths.get(&kind).map_or(0, |deaths| deaths.died);
+        let sum = |of: fn(&Work) -> u64| self.works.iter().map(of).sum::<u64>();
         for (name, value) in [
-            ("kills of the server", self.kills),
-            ("  with the jailer and its watcher", self.jailers),
-            ("  with a runtime", self.runtimes),
-            ("  with a guest", self.guests),
-            ("  with everybody", self.everybody),
-            ("sessions", self.sessions),
+            ("servers killed", died(Kind::Server)),
+            ("jailers and their watchers killed", died(Kind::Jailer)),
+            ("guests killed", died(Kind::Guest)),
+            ("runtimes killed", died(Kind::Runtime)),
+            ("sessions", self.works.len() as u64),
+            ("jobs answered", sum(|work| work.answered)),
             ("events acknowledged", self.acknowledged),
             ("messages cut off before an answer", self.unanswered),
+            ("confirmations refused", self.refused),
             ("events in the logs", self.events),
             ("events shown to readers", self.shown),
             ("tool calls", self.calls),
-            ("  that were cut", self.cut_calls),
-            ("lines that they left", self.lines),
+            ("  that were interrupted", self.interrupted),
+            ("  that were not made", self.not_made),
+            ("lines that they left", sum(|work| work.lines)),
+            ("model requests answered in full", compared.answered),
             ("model calls completed", compared.completed),
             ("model calls marked as cut", compared.cut),
             (BROKEN, broken as u64),
@@ -84,4 +107,9 @@ impl Tally {
             limit: 0,
         }])
     }
+}
+
+fn is_job(message: &Value) -> bool {
+    let text = message["content"][0]["text"].as_str();
+    text.is_some_and(|text| text.starts_with("job-"))
 }

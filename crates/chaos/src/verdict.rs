@@ -1,9 +1,18 @@
 //! What must be true of a session when everything is over. Pure.
+//!
+//! Events are held against each other by what they say and by what they belong to: an event that was written twice has
+//! two ids.
+
+mod calls;
+mod turns;
 
 use crate::script;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+
+pub(crate) use calls::{Come, come};
+pub(crate) use turns::{Turn, turns};
 
 /// A promise that was not kept.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +33,15 @@ impl fmt::Display for Broken {
     }
 }
 
+/// The user's word that the server would not take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// The calls that it was about.
+    pub(crate) calls: Vec<String>,
+    pub(crate) status: u16,
+    pub(crate) said: String,
+}
+
 /// What is known of a session.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
@@ -32,7 +50,12 @@ pub(crate) struct Evidence {
     pub(crate) log: Vec<Value>,
     /// Events as they were answered to who sent them.
     pub(crate) acknowledged: Vec<Value>,
-    /// Events as a reader was shown them, in that order.
+    /// Texts of messages that were cut off: nobody knows whether they were heard.
+    pub(crate) unanswered: Vec<String>,
+    pub(crate) refused: Vec<Refused>,
+    /// How many events there were when the reader began.
+    pub(crate) began_at: usize,
+    /// Events as the reader was shown them, in that order.
     pub(crate) shown: Vec<Value>,
     /// What the tools left in the sandbox.
     pub(crate) lines: Vec<String>,
@@ -45,7 +68,10 @@ impl Evidence {
             Self::acknowledged,
             Self::shown,
             Self::messages,
+            Self::turns,
             Self::calls,
+            Self::confirmations,
+            Self::refusals,
             Self::lines,
             Self::requests,
         ];
@@ -70,51 +96,42 @@ impl Evidence {
             .collect()
     }
 
+    /// Each is in the log as it was answered.
     fn acknowledged(&self) -> Vec<Broken> {
-        self.as_logged(&self.acknowledged, "was acknowledged")
-    }
-
-    /// Each as it is in the log, in its order, and none of those between left out.
-    fn shown(&self) -> Vec<Broken> {
-        let mut broken = self.as_logged(&self.shown, "was shown");
-        let Some(first) = self.shown.first() else {
-            return broken;
-        };
-        let from = self.log.iter().position(|event| id(event) == id(first));
-        let expected = self.log[from.unwrap_or(self.log.len())..].iter().map(id);
-        let mut shown = self.shown.iter().map(id);
-        for expected in expected {
-            match shown.next() {
-                Some(found) if found == expected => {}
-                Some(found) => {
-                    let what = format!("was shown in the place of {expected}");
-                    broken.push(self.broken(found, what));
-                    return broken;
-                }
-                None => {
-                    broken.push(self.broken(expected, "was never shown to a reader that came back"));
-                    return broken;
-                }
-            }
-        }
-        broken.extend(shown.map(|more| self.broken(more, "was shown after the end of the log")));
-        broken
-    }
-
-    fn as_logged(&self, events: &[Value], how: &str) -> Vec<Broken> {
         let log: HashMap<&str, &Value> = self.log.iter().map(|event| (id(event), event)).collect();
         let check = |event: &Value| match log.get(id(event)) {
-            None => Some(self.broken(id(event), format!("{how} and is not in the log"))),
+            None => Some(self.broken(id(event), "was acknowledged and is not in the log")),
             Some(logged) if !same(event, logged) => Some(self.broken(
                 id(event),
-                format!("{how} as {event} and is in the log as {logged}"),
+                format!("was acknowledged as {event} and is in the log as {logged}"),
             )),
             Some(_) => None,
         };
-        events.iter().filter_map(check).collect()
+        self.acknowledged.iter().filter_map(check).collect()
     }
 
-    /// None is doubled, and none still waits.
+    /// Exactly the log from where the reader began: as it is there, in its order, without gaps and without doubles.
+    fn shown(&self) -> Vec<Broken> {
+        let expected = self.log.get(self.began_at..).unwrap_or_default();
+        for (shown, logged) in self.shown.iter().zip(expected) {
+            if id(shown) != id(logged) {
+                let what = format!("was shown in the place of {}", id(logged));
+                return vec![self.broken(id(shown), what)];
+            }
+            if !same(shown, logged) {
+                let what = format!("was shown as {shown} and is in the log as {logged}");
+                return vec![self.broken(id(shown), what)];
+            }
+        }
+        let more = self.shown.iter().skip(expected.len());
+        let more = more.map(|event| self.broken(id(event), "was shown after the end of the log"));
+        let missing = expected.iter().skip(self.shown.len());
+        let missing =
+            missing.map(|event| self.broken(id(event), "was never shown to a reader that came back"));
+        more.chain(missing).collect()
+    }
+
+    /// None is doubled, none still waits, and each is one that was sent.
     fn messages(&self) -> Vec<Broken> {
         let messages: Vec<&Value> = self.of_type("user.message").collect();
         let texts = messages.iter().filter_map(|event| text(event));
@@ -122,89 +139,52 @@ impl Evidence {
             twice(texts).map(|text| self.broken("", format!("the message {text:?} is there twice")));
         let waiting = messages.iter().filter(|event| event["processed_at"].is_null());
         let waiting = waiting.map(|event| self.broken(id(event), "a message was never acted on"));
-        doubled.chain(waiting).collect()
+        let sent: BTreeSet<&str> = self
+            .acknowledged
+            .iter()
+            .filter_map(text)
+            .chain(self.unanswered.iter().map(String::as_str))
+            .collect();
+        let of_nobody = messages
+            .iter()
+            .filter(|event| text(event).is_none_or(|text| !sent.contains(text)));
+        let of_nobody = of_nobody
+            .map(|event| self.broken(id(event), "a message that nobody has sent, or that was refused"));
+        doubled.chain(waiting).chain(of_nobody).collect()
     }
 
-    /// Each call has one result, after it.
-    fn calls(&self) -> Vec<Broken> {
-        let mut open = BTreeSet::new();
+    /// Each span of a model request has one end, after it, and at most one text in it: the model says one at a time.
+    fn requests(&self) -> Vec<Broken> {
         let mut broken = Vec::new();
+        let (mut open, mut texts) = (None, 0);
         for event in &self.log {
             match event["type"].as_str() {
-                Some("agent.tool_use") => {
-                    open.insert(id(event));
+                Some("span.model_request_start") => {
+                    if let Some(before) = open.replace(id(event)) {
+                        broken.push(self.broken(before, "a model request has no end"));
+                    }
+                    texts = 0;
                 }
-                Some("agent.tool_result") => {
-                    let call = event["tool_use_id"].as_str().unwrap_or_default();
-                    if !open.remove(call) {
-                        broken.push(
-                            self.broken(id(event), format!("a result of {call}, which has no open call")),
-                        );
+                Some("span.model_request_end") => {
+                    let start = event["model_request_start_id"].as_str();
+                    if open.take() != start {
+                        let what = format!("an end of the model request {start:?}, which is not open");
+                        broken.push(self.broken(id(event), what));
+                    }
+                }
+                Some("agent.message") => {
+                    texts += 1;
+                    if open.is_none() {
+                        broken.push(self.broken(id(event), "a text of no model request"));
+                    } else if texts > 1 {
+                        broken.push(self.broken(id(event), "a second text of one reply"));
                     }
                 }
                 _ => {}
             }
         }
-        broken.extend(
-            open.into_iter()
-                .map(|call| self.broken(call, "a call has no result")),
-        );
+        broken.extend(open.map(|start| self.broken(start, "a model request has no end")));
         broken
-    }
-
-    /// Each line is of one call, and each call that came back has left its line. A call that was cut may be made again.
-    fn lines(&self) -> Vec<Broken> {
-        let lines: BTreeSet<&str> = self.lines.iter().map(String::as_str).collect();
-        let mut broken: Vec<Broken> = twice(self.lines.iter().map(String::as_str))
-            .map(|line| self.broken("", format!("a call ran twice: {line}")))
-            .collect();
-        let failed: BTreeSet<&str> = self
-            .of_type("agent.tool_result")
-            .filter(|event| event["is_error"] == true)
-            .filter_map(|event| event["tool_use_id"].as_str())
-            .collect();
-        let mut known = BTreeSet::new();
-        let mut whole: BTreeMap<String, &str> = BTreeMap::new();
-        for event in self.of_type("agent.tool_use") {
-            let command = event["input"]["command"].as_str().unwrap_or_default();
-            let Some(line) = script::line_of(command) else {
-                continue;
-            };
-            known.insert(line.clone());
-            if failed.contains(id(event)) {
-                continue;
-            }
-            if !lines.contains(line.as_str()) {
-                broken.push(self.broken(
-                    id(event),
-                    format!("a call came back well and has left no line: {line}"),
-                ));
-            }
-            if let Some(other) = whole.insert(line, id(event)) {
-                broken.push(self.broken(
-                    id(event),
-                    format!("the model's call came back twice: also {other}"),
-                ));
-            }
-        }
-        let unknown = lines.iter().filter(|line| !known.contains(**line));
-        broken.extend(unknown.map(|line| self.broken("", format!("a line of no call in the log: {line}"))));
-        broken
-    }
-
-    /// Each span of a model request has its end, and each end its start.
-    fn requests(&self) -> Vec<Broken> {
-        let starts: BTreeSet<&str> = self.of_type("span.model_request_start").map(id).collect();
-        let start_of = |end: &'_ Value| end["model_request_start_id"].as_str().map(str::to_owned);
-        let ends: BTreeSet<String> = self
-            .of_type("span.model_request_end")
-            .filter_map(start_of)
-            .collect();
-        let open = starts.iter().filter(|start| !ends.contains(**start));
-        let of_nothing = ends.iter().filter(|start| !starts.contains(start.as_str()));
-        let open = open.map(|start| self.broken(start, "a model request has no end"));
-        open.chain(of_nothing.map(|start| self.broken(start, "a model request has an end and no start")))
-            .collect()
     }
 }
 
@@ -225,8 +205,13 @@ fn id(event: &Value) -> &str {
     event["id"].as_str().unwrap_or_default()
 }
 
-pub(crate) fn text(event: &Value) -> Option<&str> {
+fn text(event: &Value) -> Option<&str> {
     event["content"][0]["text"].as_str()
+}
+
+/// The line that a call leaves.
+fn line(call: &Value) -> Option<String> {
+    script::line_of(call["input"]["command"].as_str()?)
 }
 
 fn twice<'a>(items: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {

@@ -5,6 +5,7 @@
 use crate::random::Random;
 use crate::script;
 use crate::standing::Standing;
+use crate::verdict::Refused;
 use serde_json::{Value, json};
 use stage::{Api, Failure, message};
 use std::time::Duration;
@@ -65,7 +66,7 @@ impl Writer {
             match self.api.send(&self.session, &[message(text)]).await {
                 Ok(events) => return written.acknowledged.extend(events),
                 Err(error) if is_for_now(&error) => tokio::time::sleep(PAUSE).await,
-                Err(error) if error.is_undone() => {
+                Err(error) if error.status().is_some() => {
                     written.refused.push(format!("{text}: {}", error.in_full()));
                     return tokio::time::sleep(PAUSE).await;
                 }
@@ -91,20 +92,27 @@ fn is_for_now(error: &Failure) -> bool {
     matches!(error.status(), Some(429 | 503))
 }
 
+/// What was given as the user's word, and what the server would not take of it.
+#[derive(Debug, Default)]
+pub(crate) struct Allowed {
+    pub(crate) acknowledged: Vec<Value>,
+    pub(crate) refused: Vec<Refused>,
+}
+
 /// Allows whatever asks, until it is stopped. An answer that was heard may be cut off and given again, which is refused.
 pub(crate) async fn allow(
     api: Api,
     session: String,
     mut standing: watch::Receiver<Standing>,
     stop: CancellationToken,
-) -> Vec<Value> {
-    let mut acknowledged = Vec::new();
+) -> Allowed {
+    let mut allowed = Allowed::default();
     loop {
         let asks = tokio::select! {
-            () = stop.cancelled() => return acknowledged,
+            () = stop.cancelled() => return allowed,
             asked = standing.wait_for(|standing| !standing.asks.is_empty()) => match asked {
                 Ok(standing) => standing.asks.clone(),
-                Err(_) => return acknowledged,
+                Err(_) => return allowed,
             },
         };
         let answers: Vec<Value> = asks
@@ -112,15 +120,21 @@ pub(crate) async fn allow(
             .map(|call| json!({"type": "user.tool_confirmation", "tool_use_id": call, "result": "allow"}))
             .collect();
         match api.send(&session, &answers).await {
-            Ok(events) => acknowledged.extend(events),
-            Err(error) if error.is_undone() && !is_for_now(&error) => {}
-            Err(_) => {
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
+            Ok(events) => allowed.acknowledged.extend(events),
+            Err(error) => match error.status() {
+                Some(status) if !is_for_now(&error) => allowed.refused.push(Refused {
+                    calls: asks.clone(),
+                    status,
+                    said: error.in_full(),
+                }),
+                _ => {
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            },
         }
         tokio::select! {
-            () = stop.cancelled() => return acknowledged,
+            () = stop.cancelled() => return allowed,
             _ = standing.wait_for(|standing| standing.asks != asks) => {}
             () = tokio::time::sleep(ASKED_AGAIN) => {}
         }

@@ -1,11 +1,14 @@
 //! A client of the server, with one key.
 
-use crate::Failure;
+use crate::{Failure, Following};
 use client::Client;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-const PAUSE: Duration = Duration::from_millis(20);
+/// Before a server is asked again that was asked too often.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Limits are those of a minute.
+const PATIENCE: Duration = Duration::from_mins(3);
 const MODEL: &str = "claude-sonnet-5-5";
 
 /// Cheap to clone.
@@ -150,26 +153,41 @@ impl Api {
         field(&path, &found, "status").map(str::to_owned)
     }
 
-    /// Until the session is idle.
+    /// Until the session is idle, as its stream tells it: nobody asks again and again.
     pub async fn idle(&self, session: &str, patience: Duration) -> Result<(), Failure> {
-        let end = Instant::now() + patience;
-        loop {
-            let status = self.status(session).await?;
-            if status == "idle" {
-                return Ok(());
+        let idle = async {
+            // Opened first: whatever comes after the status was asked for is seen.
+            let mut following = calm(|| Following::open(self, session, None)).await?;
+            if calm(|| self.status(session)).await? != "idle" {
+                following.until("session.status_idle").await?;
             }
-            if Instant::now() > end {
-                return Err(Failure::Late {
-                    what: format!("{session} is {status} and shall be idle"),
-                    seconds: patience.as_secs(),
-                });
+            Ok(())
+        };
+        let late = |_| Failure::Late {
+            what: format!("{session} is idle"),
+            seconds: patience.as_secs(),
+        };
+        tokio::time::timeout(patience, idle).await.map_err(late)?
+    }
+}
+
+/// Asks again where the server only says that it is asked too often.
+pub async fn calm<T, F>(mut ask: impl FnMut() -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match ask().await {
+            Err(error) if error.status() == Some(429) && Instant::now() < end => {
+                tokio::time::sleep(PAUSE).await;
             }
-            tokio::time::sleep(PAUSE).await;
+            asked => return asked,
         }
     }
 }
 
-fn asked(method: &str, path: &str, source: client::ClientError) -> Failure {
+pub(crate) fn asked(method: &str, path: &str, source: client::ClientError) -> Failure {
     Failure::Asked {
         asked: format!("{method} {path}"),
         source: Box::new(source),

@@ -18,7 +18,9 @@ pub enum Failure {
     Asked { asked: String, source: Box<ClientError> },
     #[error("{asked}: the answer has no {missing}")]
     Answer { asked: String, missing: &'static str },
-    #[error("a stream of {session} does not open: {reason}")]
+    #[error("the server ended before it was killed, with {status}")]
+    Ended { status: std::process::ExitStatus },
+    #[error("a stream of {session} does not go on: {reason}")]
     Stream { session: String, reason: String },
     #[error("{what}: not within {seconds} s")]
     Late { what: String, seconds: u64 },
@@ -36,12 +38,7 @@ impl Failure {
         line
     }
 
-    /// The server did not hear of it, or said that it did nothing.
-    pub fn is_undone(&self) -> bool {
-        self.status().is_some()
-    }
-
-    /// The status that the server refused with.
+    /// The status that the server refused with: it did nothing then.
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Asked { source, .. } => match &**source {

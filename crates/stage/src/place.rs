@@ -1,6 +1,7 @@
-//! Where a server keeps its things: a directory that is gone afterwards, unless it is kept to be looked at.
+//! Where a server keeps its things: a directory that is gone afterwards, unless it is kept to be looked at. With it go
+//! the processes that are left of the server, however whoever used it came to an end.
 
-use crate::Failure;
+use crate::{Failure, Victims};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -25,7 +26,7 @@ impl Place {
         Ok(Self { directory })
     }
 
-    pub fn path(&self) -> &Path {
+    fn path(&self) -> &Path {
         self.directory.path()
     }
 
@@ -38,8 +39,58 @@ impl Place {
         self.path().join("serve.log")
     }
 
-    /// It stays.
-    pub fn keep(self) -> PathBuf {
-        self.directory.keep()
+    /// The directory stays; nobody works in it any more.
+    pub fn keep(mut self) -> PathBuf {
+        self.directory.disable_cleanup(true);
+        self.path().to_owned()
+    }
+}
+
+impl Drop for Place {
+    /// A server that was killed has left its jailer and its sandboxes. Who will not die cannot be helped here.
+    fn drop(&mut self) {
+        Victims::of(&self.data()).end(&Victims::ALL).ok();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::{Child, Command, Stdio};
+
+    /// Called as hostler's jailer is, once it runs.
+    fn jailer(place: &Place) -> Child {
+        let mut command = Command::new("/bin/sh");
+        command.arg("jailer").arg(place.data());
+        command.current_dir(place.path());
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        child
+    }
+
+    #[test]
+    fn what_is_left_of_a_server_goes_with_its_place() {
+        for is_kept in [false, true] {
+            let place = Place::new().unwrap();
+            // The shell runs it as a script.
+            std::fs::write(place.path().join("jailer"), "echo\nread line\n").unwrap();
+            let mut left = jailer(&place);
+            let path = place.path().to_owned();
+            if is_kept {
+                assert_eq!(place.keep(), path);
+            } else {
+                drop(place);
+            }
+            assert_eq!(left.wait().unwrap().signal(), Some(9));
+            assert_eq!(path.exists(), is_kept);
+            std::fs::remove_dir_all(&path).ok();
+        }
     }
 }

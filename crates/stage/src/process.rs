@@ -3,6 +3,7 @@
 use crate::{Api, Failure, Place};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::OpenOptions;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -110,7 +111,7 @@ impl Setup {
     }
 }
 
-/// A server that serves. Killed when dropped; its sandboxes are not.
+/// A server that serves. Killed when dropped; its sandboxes are when its place is.
 pub struct Server {
     url: String,
     child: Child,
@@ -128,9 +129,19 @@ impl Server {
         self.child.id()
     }
 
-    /// Without a word.
+    /// Without a word. A server that was gone before, or that ended in another way, is a failure.
     pub async fn kill(mut self) -> Result<(), Failure> {
-        self.child.kill().await.map_err(|source| Failure::Run { source })
+        let failed = |source| Failure::Run { source };
+        if let Some(status) = self.child.try_wait().map_err(failed)? {
+            return Err(Failure::Ended { status });
+        }
+        self.child.start_kill().map_err(failed)?;
+        let status = self.child.wait().await.map_err(failed)?;
+        if status.signal() == Some(Signal::KILL.as_raw()) {
+            Ok(())
+        } else {
+            Err(Failure::Ended { status })
+        }
     }
 
     /// With all its sandboxes.

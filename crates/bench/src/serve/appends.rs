@@ -82,21 +82,19 @@ impl Bench<'_> {
 async fn until_idle(mut following: Following) -> Result<u64, Failure> {
     let counted = async {
         let mut events = 0;
-        while let Some(record) = following.next().await {
+        loop {
+            let record = following.next().await?;
             events += u64::from(record.id.is_some());
             if record.kind == "session.status_idle" {
-                return Some(events);
+                return Ok(events);
             }
         }
-        None
     };
-    match tokio::time::timeout(PATIENCE, counted).await {
-        Ok(Some(events)) => Ok(events),
-        _ => Err(Failure::Late {
-            what: "an agent has said everything".to_owned(),
-            seconds: PATIENCE.as_secs(),
-        }),
-    }
+    let late = |_| Failure::Late {
+        what: "an agent has said everything".to_owned(),
+        seconds: PATIENCE.as_secs(),
+    };
+    tokio::time::timeout(PATIENCE, counted).await.map_err(late)?
 }
 
 /// Events a second, each appended as an owner does: with the line that it came from, and answered when it is on the disk.

@@ -46,7 +46,7 @@ impl Bench<'_> {
         measuring.send_replace(true);
         tokio::time::sleep(MEASURED).await;
         drop(measuring);
-        let lags: Vec<Lag> = readers.join_all().await.into_iter().flatten().collect();
+        let lags = all(readers).await?;
         scene.end().await?;
         let row = |what: &str| format!("event to a reader, {active} sessions at work: {what}");
         let printed: Vec<Duration> = lags.iter().map(|lag| lag.printed).collect();
@@ -63,18 +63,26 @@ impl Bench<'_> {
     }
 }
 
+/// What all readers have seen; nothing where one of them has not seen all.
+pub(super) async fn all(readers: JoinSet<Result<Vec<Lag>, Failure>>) -> Result<Vec<Lag>, Failure> {
+    let lags: Result<Vec<Vec<Lag>>, Failure> = readers.join_all().await.into_iter().collect();
+    Ok(lags?.concat())
+}
+
 /// Of each result that comes while it is measured; ends with the measuring.
-pub(super) async fn lags(mut following: Following, mut measures: watch::Receiver<bool>) -> Vec<Lag> {
+pub(super) async fn lags(
+    mut following: Following,
+    mut measures: watch::Receiver<bool>,
+) -> Result<Vec<Lag>, Failure> {
     let mut lags = Vec::new();
     loop {
         let record = tokio::select! {
             changed = measures.changed() => match changed {
                 Ok(()) => continue,
-                Err(_) => return lags,
+                Err(_) => return Ok(lags),
             },
-            record = following.next() => record,
+            record = following.next() => record?,
         };
-        let Some(record) = record else { return lags };
         if record.kind == "agent.tool_result" && *measures.borrow() {
             lags.extend(lag(&record.json, SystemTime::now()));
         }
@@ -97,21 +105,12 @@ fn lag(data: &str, now: SystemTime) -> Option<Lag> {
 
 /// How long somebody waits for a first result.
 pub(super) async fn first_result(following: &mut Following) -> Result<(), Failure> {
-    let found = async {
-        while let Some(record) = following.next().await {
-            if record.kind == "agent.tool_result" {
-                return true;
-            }
-        }
-        false
+    let found = tokio::time::timeout(PATIENCE, following.until("agent.tool_result")).await;
+    let late = |_| Failure::Late {
+        what: "a first result of a tool comes".to_owned(),
+        seconds: PATIENCE.as_secs(),
     };
-    match tokio::time::timeout(PATIENCE, found).await {
-        Ok(true) => Ok(()),
-        _ => Err(Failure::Late {
-            what: "a first result of a tool comes".to_owned(),
-            seconds: PATIENCE.as_secs(),
-        }),
-    }
+    found.map_err(late)?.map(drop)
 }
 
 #[cfg(test)]

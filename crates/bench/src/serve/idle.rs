@@ -5,7 +5,7 @@ use super::scene::{PATIENCE, Scene, talk};
 use crate::goal::{Figure, Goal};
 use crate::memory::{self, Snapshot};
 use crate::report::Unit;
-use stage::{Failure, Setup, message};
+use stage::{Failure, Setup, calm, message};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -72,7 +72,9 @@ impl Bench<'_> {
             while asked < wanted && opening.len() < AT_ONCE && failure.is_none() {
                 let (scene, number) = (Arc::clone(scene), asked);
                 opening.spawn(async move {
-                    let (session, _) = scene.begin(number, &format!("idle-{number}")).await?;
+                    let word = format!("idle-{number}");
+                    // How fast they may be made is the server's to say, and not what is measured here.
+                    let (session, _) = calm(|| scene.begin(number, &word)).await?;
                     scene.client(number).idle(&session, PATIENCE).await?;
                     Ok::<_, Failure>(session)
                 });

@@ -2,7 +2,7 @@
 //! change for the others and for the agent.
 
 use super::Bench;
-use super::events::{Lag, first_result, lags};
+use super::events::{Lag, all, first_result, lags};
 use super::scene::{Scene, works};
 use crate::memory;
 use crate::report::Unit;
@@ -32,16 +32,16 @@ impl Bench<'_> {
         let mut first = Following::open(scene.client(0), &session, None).await?;
         first_result(&mut first).await?;
         let resident = || scene.server().and_then(memory::resident_bytes).unwrap_or(0);
-        let alone = read(vec![first]).await;
+        let alone = read(vec![first]).await?;
         let before = resident();
         let following = self.open(&scene, &session).await?;
-        let together = read(following).await;
+        let together = read(following).await?;
         let weighs = resident().saturating_sub(before) / count as u64;
 
         let slow = do_not_read(scene.client(0), &session).await?;
         tokio::time::sleep(FILLS).await;
         let following = self.open(&scene, &session).await?;
-        let beside = read(following).await;
+        let beside = read(following).await?;
         drop(slow);
         scene.end().await?;
         let all = format!("event to each of {count} readers of a session");
@@ -72,7 +72,7 @@ impl Bench<'_> {
 }
 
 /// What all of them see in a while.
-async fn read(following: Vec<Following>) -> Vec<Lag> {
+async fn read(following: Vec<Following>) -> Result<Vec<Lag>, Failure> {
     let (measuring, measures) = watch::channel(false);
     let mut readers = JoinSet::new();
     for following in following {
@@ -81,7 +81,7 @@ async fn read(following: Vec<Following>) -> Vec<Lag> {
     measuring.send_replace(true);
     tokio::time::sleep(MEASURED).await;
     drop(measuring);
-    readers.join_all().await.into_iter().flatten().collect()
+    all(readers).await
 }
 
 /// Readers that ask and take nothing.
