@@ -63,7 +63,8 @@ pub struct Limits {
     pub headers: Whole<16, 1024>,
     pub body_pause: Time<1, HOUR>,
     pub body_deadline: Time<1, { 24 * HOUR }>,
-    pub buffered_bytes: Bytes<{ 32 * M }, T>,
+    /// A share of it, a quarter, holds the largest body.
+    pub buffered_bytes: Bytes<{ 128 * M }, T>,
     pub ping: Time<1, HOUR>,
     pub silence: Time<2, HOUR>,
 }
