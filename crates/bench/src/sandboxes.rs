@@ -185,5 +185,6 @@ fn spec() -> Spec {
         workspace: None,
         egress_ports: Vec::new(),
         files_from: None,
+        runtime: None,
     }
 }

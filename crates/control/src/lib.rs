@@ -43,7 +43,7 @@ pub use resources::{
     ServerAddress,
 };
 pub use sessions::{Control, Idle, NewSession, Parts, Runtime};
-pub use settings::{Bounds, Deadlines, Lifetime, RuntimeTemplate, Settings};
+pub use settings::{Bounds, Deadlines, Lifetime, RuntimeTemplate, Settings, Templates};
 pub use store::LoggedEvent;
 pub use summary::Summary;
 pub use translate::toolset::{CustomTool, Permission, Toolset};

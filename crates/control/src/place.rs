@@ -101,6 +101,7 @@ impl Place {
             workspace: record.workspace(),
             egress_ports: record.rules.explicit_ports(),
             files_from: None,
+            runtime: record.runtime(),
         };
         // One that was recorded and never built has none; those of the one before it are still there.
         for sandbox in before {

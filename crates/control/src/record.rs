@@ -79,6 +79,17 @@ impl Record {
         Ok(Self { row, settings, rules })
     }
 
+    /// What of the host the sandbox needs for its runtime.
+    pub(crate) fn runtime(&self) -> Option<sandbox::Runtime> {
+        match &self.settings.runtime {
+            Runtime::Native => None,
+            Runtime::Claude { version } => Some(sandbox::Runtime {
+                name: "claude".to_owned(),
+                version: version.clone(),
+            }),
+        }
+    }
+
     pub(crate) fn workspace(&self) -> Option<sandbox::Workspace> {
         let path = self.row.workspace.clone()?;
         Some(sandbox::Workspace {

@@ -72,12 +72,14 @@ pub struct NewSession {
 }
 
 /// Which program plays the agent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Runtime {
     /// `hostler-agent`.
     #[default]
     Native,
+    /// The official `claude` command line, in a version that is installed.
+    Claude { version: String },
 }
 
 /// Why a session is not working.

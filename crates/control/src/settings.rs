@@ -1,11 +1,12 @@
 //! How runtimes are started and how long each step may take.
 
+use crate::Runtime;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    pub runtime: RuntimeTemplate,
+    pub templates: Templates,
     pub deadlines: Deadlines,
     pub bounds: Bounds,
     pub lifetime: Lifetime,
@@ -19,6 +20,31 @@ pub enum Lifetime {
     Host,
     /// The host: a start goes on with the sandboxes that are there and with every turn that was cut.
     Session,
+}
+
+/// How each runtime is started.
+#[derive(Debug, Clone)]
+pub struct Templates {
+    pub native: RuntimeTemplate,
+    pub claude: RuntimeTemplate,
+}
+
+impl Default for Templates {
+    fn default() -> Self {
+        Self {
+            native: RuntimeTemplate::native(),
+            claude: RuntimeTemplate::claude(),
+        }
+    }
+}
+
+impl Templates {
+    pub(crate) fn of(&self, runtime: &Runtime) -> &RuntimeTemplate {
+        match runtime {
+            Runtime::Native => &self.native,
+            Runtime::Claude { .. } => &self.claude,
+        }
+    }
 }
 
 /// The program of a runtime, before what is the session's own.
@@ -35,8 +61,25 @@ pub struct RuntimeTemplate {
     pub directory: String,
 }
 
-impl Default for RuntimeTemplate {
-    fn default() -> Self {
+impl RuntimeTemplate {
+    /// The official command line. It neither updates itself nor talks to anybody but the model.
+    pub fn claude() -> Self {
+        let mut template = Self {
+            program: "/.hostler/runtime/claude".to_owned(),
+            ..Self::native()
+        };
+        let quiet = [
+            "DISABLE_AUTOUPDATER",
+            "DISABLE_ERROR_REPORTING",
+            "DISABLE_TELEMETRY",
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
+        ];
+        let quiet = quiet.map(|name| (name.to_owned(), "1".to_owned()));
+        template.environment.extend(quiet);
+        template
+    }
+
+    pub fn native() -> Self {
         let arguments = [
             "--output-format",
             "stream-json",

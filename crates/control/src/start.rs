@@ -5,7 +5,7 @@ use crate::place::{self, Address, Files, Grounds, Place, PlaceError};
 use crate::record::Record;
 use crate::runtime::{Conversation, Launch, Lifeline, Runtime, initialize};
 use crate::sessions::Parts;
-use crate::settings::Lifetime;
+use crate::settings::{Lifetime, RuntimeTemplate};
 use domain::{Cost, EventId, SandboxId, SessionId};
 use guest_protocol::{ClientError, ErrorKind};
 use std::collections::{BTreeMap, VecDeque};
@@ -27,8 +27,8 @@ const FILES_LOST: &str = "The sandbox that this conversation was held in is gone
     you changed, the processes that you started and the state of your shell are not in it. /workspace is as the user has \
     it now. Look before you rely on anything from before.";
 const PROCESSES_LOST: &str = "The sandbox that this conversation was held in was lost, and this is a new one. It has the \
-    files as you left them; what was being written at the end may be incomplete. The processes that you started and the \
-    state of your shell are gone. Look before you rely on anything from before.";
+    files as you left them; what was written shortly before the end may be missing or incomplete. The processes that you \
+    started and the state of your shell are gone. Look before you rely on anything from before.";
 const GO_ON: &str = "You were interrupted in the middle of your work, by a failure and not by the user. Calls that have no \
     result may have run or not: look before you repeat them. Go on with what you were doing.";
 
@@ -292,7 +292,7 @@ impl Start {
             effort: self.record.settings.effort.clone(),
             run_tool_uses: order.calls(),
         };
-        let spawn = launch.spawn(&self.parts.settings.runtime);
+        let spawn = launch.spawn(self.template());
         let lines = lines.map_err(|error| error.to_string())?;
         Runtime::start(place.client.clone(), spawn, lines, self.lifeline(place))
             .await
@@ -302,6 +302,11 @@ impl Start {
     fn initialize(&self, notes: &[String]) -> Result<Vec<u8>, FrameError> {
         let system_prompt = self.record.settings.system_prompt.as_deref();
         initialize(system_prompt, notes, self.tools.as_deref())
+    }
+
+    fn template(&self) -> &RuntimeTemplate {
+        let templates = &self.parts.settings.templates;
+        templates.of(&self.record.settings.runtime)
     }
 
     fn lifeline(&self, place: &Place) -> Lifeline {
@@ -346,7 +351,7 @@ impl Start {
         let about = transcript::About {
             conversation: id,
             model: &self.record.row.model,
-            directory: &self.parts.settings.runtime.directory,
+            directory: &self.template().directory,
             except,
             open,
         };
@@ -354,9 +359,7 @@ impl Start {
             return Ok(Conversation::New(id));
         };
         let home = self
-            .parts
-            .settings
-            .runtime
+            .template()
             .environment
             .get("HOME")
             .map_or("/tmp", String::as_str);
@@ -370,7 +373,7 @@ impl Start {
     }
 
     async fn has_transcript(&self, place: &Place, conversation: Uuid) -> Result<bool, ClientError> {
-        let template = &self.parts.settings.runtime;
+        let template = self.template();
         let Some(config) = template.environment.get("CLAUDE_CONFIG_DIR") else {
             return Ok(false);
         };

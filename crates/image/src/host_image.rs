@@ -21,10 +21,11 @@ pub enum ImageError {
 }
 
 /// Directories: path, mode, owner.
-const DIRECTORIES: [(&str, u32, u32); 25] = [
+const DIRECTORIES: [(&str, u32, u32); 26] = [
     (".hostler", 0o755, 0),
     (".hostler/changes", 0o755, 0),
     (".hostler/empty", 0o755, 0),
+    (".hostler/runtime", 0o755, 0),
     ("dev", 0o755, 0),
     ("etc", 0o755, 0),
     ("home", 0o755, 0),

@@ -19,6 +19,9 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use std::path::PathBuf;
 
+/// Programs that play agents, below the data directory.
+const RUNTIMES: &str = "runtimes";
+
 /// What a shell is to become.
 #[derive(Debug, Clone)]
 pub enum Purpose {
@@ -94,6 +97,7 @@ impl Claim {
             workspace: None,
             egress_ports: record.egress_ports,
             files_from: None,
+            runtime: None,
         };
         Self {
             done: plan::claim(machine, &spec, true),
@@ -176,6 +180,7 @@ impl Workshop {
                 Ok(())
             }
             ClaimStep::Workspace => self.workspace(claim),
+            ClaimStep::Runtime => self.runtime(claim),
             ClaimStep::Changes => self.changes(claim),
             ClaimStep::EnterSandbox => {
                 let steps = claim.purpose.enter_steps(&self.machine, self.records.is_some());
@@ -291,6 +296,27 @@ impl Workshop {
         Ok(())
     }
 
+    /// Below the data directory, to which others than the jailer write: nothing of it leads out, and what is there runs
+    /// only in the sandbox.
+    fn runtime(&self, claim: &mut Claim) -> Result<(), StepError> {
+        let runtime = required(claim.purpose.spec()?.runtime.as_ref(), "runtime")?;
+        let path = format!("{RUNTIMES}/{}/{}", runtime.name, runtime.version);
+        let runtime = self.rooms.outside(|| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+            let directory = rustix::fs::openat2(&self.data, &path, flags, Mode::empty(), resolve)
+                .during("open runtime", || path.clone())?;
+            mounts::copy(&directory, "")
+        })?;
+        let attributes =
+            Attributes::MOUNT_ATTR_RDONLY | Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV;
+        mounts::add_attributes(&runtime, attributes)?;
+        // As with programs of the machine.
+        map_owners(&runtime, &claim.shell, &path).ok();
+        claim.parts.insert(Part::Runtime, runtime);
+        Ok(())
+    }
+
     fn changes(&self, claim: &mut Claim) -> Result<(), StepError> {
         let Purpose::Reader { of, .. } = &claim.purpose else {
             return Ok(());
@@ -362,6 +388,7 @@ impl Workshop {
             | ClaimStep::Image
             | ClaimStep::Usr
             | ClaimStep::Workspace
+            | ClaimStep::Runtime
             | ClaimStep::Changes
             | ClaimStep::EnterSandbox => Ok(()),
         }

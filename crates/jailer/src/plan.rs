@@ -34,6 +34,7 @@ pub enum ClaimStep {
     Image,
     Usr,
     Workspace,
+    Runtime,
     /// The files of a destroyed sandbox, read-only, in place of a disk and a workspace.
     Changes,
     EnterSandbox,
@@ -61,6 +62,7 @@ pub enum EnterStep {
     /// The image as it is.
     AttachRoot,
     AttachUsr,
+    AttachRuntime,
     WorkspaceOverlay,
     /// Paths below the workspace that are hidden.
     Mask(Vec<String>),
@@ -118,6 +120,7 @@ pub fn claim(machine: &Machine, spec: &Spec, stays: bool) -> Vec<ClaimStep> {
     steps.extend(machine.has_cgroups.then_some(ClaimStep::SetLimits));
     steps.extend([ClaimStep::Disk, ClaimStep::Image, ClaimStep::Usr]);
     steps.extend(spec.workspace.is_some().then_some(ClaimStep::Workspace));
+    steps.extend(spec.runtime.is_some().then_some(ClaimStep::Runtime));
     steps.push(ClaimStep::EnterSandbox);
     steps
 }
@@ -138,6 +141,7 @@ pub fn enter(machine: &Machine, spec: &Spec, (masked, stays): (Vec<String>, bool
         EnterStep::RootOverlay,
         EnterStep::AttachUsr,
     ];
+    steps.extend(spec.runtime.is_some().then_some(EnterStep::AttachRuntime));
     steps.extend(spec.workspace.is_some().then_some(EnterStep::WorkspaceOverlay));
     steps.extend((!masked.is_empty()).then_some(EnterStep::Mask(masked)));
     steps.extend([
@@ -197,6 +201,7 @@ mod tests {
             }),
             egress_ports: Vec::new(),
             files_from: None,
+            runtime: None,
         }
     }
 

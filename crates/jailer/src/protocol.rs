@@ -19,8 +19,10 @@
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// The version of this protocol. Since version 2: services, [`Spec::files_from`].
-pub const VERSION: u32 = 2;
+/// The version of this protocol. Since version 2: services, [`Spec::files_from`]; since 3: [`Spec::runtime`].
+pub const VERSION: u32 = 3;
+/// The first version with [`Spec::runtime`]: one before it does not see it.
+pub const RUNTIMES_SINCE: u32 = 3;
 
 /// Where a service listens, below its data directory.
 pub const SOCKET: &str = "jailer.sock";
@@ -136,6 +138,16 @@ pub struct Spec {
     /// A destroyed sandbox, whose files become this one's. The disk keeps the size it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files_from: Option<String>,
+    /// A directory of programs, seen read-only at `/.hostler/runtime`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
+}
+
+/// What lies at `DATA/runtimes/NAME/VERSION`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runtime {
+    pub name: String,
+    pub version: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,6 +21,21 @@ pub fn check_id(id: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Versions become names of directories, too.
+fn check_version(version: &str) -> Result<(), String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+');
+    if version.is_empty()
+        || version.len() > MOST_ID_BYTES
+        || version.starts_with('.')
+        || !version.bytes().all(plain)
+    {
+        return Err(format!(
+            "a version has 1 to {MOST_ID_BYTES} of a-z, A-Z, 0-9, ., - and +, and does not begin with a dot"
+        ));
+    }
+    Ok(())
+}
+
 pub fn check_spec(spec: &Spec) -> Result<(), String> {
     check_id(&spec.id)?;
     // Shells are called so until they have a sandbox's name.
@@ -31,6 +46,10 @@ pub fn check_spec(spec: &Spec) -> Result<(), String> {
         ));
     }
     spec.files_from.as_deref().map_or(Ok(()), check_id)?;
+    if let Some(runtime) = &spec.runtime {
+        check_id(&runtime.name)?;
+        check_version(&runtime.version)?;
+    }
     if let Some(workspace) = &spec.workspace {
         for path in workspace.masked.iter().chain([&workspace.path]) {
             if !is_plain(path) {
@@ -119,7 +138,7 @@ pub fn raise_descriptor_limit() {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::protocol::{Limits, Workspace};
+    use crate::protocol::{Limits, Runtime, Workspace};
 
     fn spec(id: &str, path: &str, ports: &[u16]) -> Spec {
         Spec {
@@ -136,6 +155,7 @@ mod tests {
             }),
             egress_ports: ports.to_vec(),
             files_from: None,
+            runtime: None,
         }
     }
 
@@ -152,6 +172,14 @@ mod tests {
     #[test]
     fn ids_and_paths_that_lead_elsewhere_are_refused() {
         assert_eq!(check_spec(&spec("sbx_1", "/home/me/project", &[5432])), Ok(()));
+        let runtime = |name: &str, version: &str| Spec {
+            runtime: Some(Runtime {
+                name: name.to_owned(),
+                version: version.to_owned(),
+            }),
+            ..spec("sbx_1", "/home/me/project", &[])
+        };
+        assert_eq!(check_spec(&runtime("claude", "2.1.330-beta.1+x")), Ok(()));
         let wrong = [
             spec("../x", "/w", &[]),
             spec("", "/w", &[]),
@@ -160,6 +188,10 @@ mod tests {
                 files_from: Some("../sbx_2".to_owned()),
                 ..spec("sbx_1", "/w", &[])
             },
+            runtime("..", "2.1.0"),
+            runtime("claude", "../../etc"),
+            runtime("claude", ".."),
+            runtime("claude", ""),
             spec("sbx_1", "relative", &[]),
             spec("sbx_1", "/w/../etc", &[]),
             spec("sbx_1", "/", &[]),

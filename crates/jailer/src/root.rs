@@ -15,6 +15,9 @@ pub const EMPTY: &str = "/empty";
 /// Where a reader sees the files of a destroyed sandbox.
 pub const CHANGES: &str = ".hostler/changes";
 
+/// Where a sandbox sees the program that plays its agent, if it is not ours.
+pub const RUNTIME: &str = ".hostler/runtime";
+
 /// A path below the new root.
 pub fn path(relative: &str) -> String {
     format!("{NEW_ROOT}/{relative}")

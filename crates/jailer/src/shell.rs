@@ -61,6 +61,7 @@ pub enum Part {
     Disk,
     Usr,
     Workspace,
+    Runtime,
     Changes,
     GuestSocket,
     Outbox,
@@ -169,6 +170,7 @@ fn enter(step: &EnterStep, parts: &mut Parts, listeners: &mut Vec<OwnedFd>) -> R
         EnterStep::RootOverlay => overlay::mount("image", "root", ""),
         EnterStep::AttachRoot => root::attach(parts, Part::Image, ""),
         EnterStep::AttachUsr => root::attach_usr(parts),
+        EnterStep::AttachRuntime => root::attach(parts, Part::Runtime, root::RUNTIME),
         EnterStep::WorkspaceOverlay => overlay::attach_layer(parts, Part::Workspace, "workspace")
             .and_then(|()| overlay::mount("workspace", "workspace", "workspace")),
         EnterStep::Mask(paths) => root::mask_workspace(paths),

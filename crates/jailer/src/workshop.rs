@@ -68,6 +68,8 @@ pub struct Workshop {
     pub user: Option<User>,
     pub disks: Disks,
     pub rooms: Rooms,
+    /// The data directory.
+    pub data: OwnedFd,
     /// `DATA/sandboxes`.
     pub sandboxes: OwnedFd,
     pub sandboxes_path: PathBuf,
@@ -156,6 +158,7 @@ impl Workshop {
             user,
             disks,
             rooms,
+            data,
             sandboxes,
             sandboxes_path: site.data.join("sandboxes"),
             holders: Vec::new(),

@@ -59,6 +59,8 @@ pub enum StartError {
 #[derive(Debug, Clone)]
 pub struct LinuxBackend {
     jailer: Arc<Jailer>,
+    /// The version that the jailer speaks.
+    version: u32,
     report: Report,
 }
 
@@ -96,6 +98,7 @@ impl LinuxBackend {
         }
         Ok(Self {
             jailer: Arc::new(Jailer::Child(jailer)),
+            version: welcome.version,
             report: report(&welcome.findings),
         })
     }
@@ -112,6 +115,7 @@ impl LinuxBackend {
         let (jailer, welcome, ids) = ServiceJailer::connect(options.place(), hello)?;
         let backend = Self {
             jailer: Arc::new(Jailer::Service(jailer)),
+            version: welcome.version,
             report: report(&welcome.findings),
         };
         Ok((backend, known(ids)))
@@ -245,6 +249,13 @@ impl Backend for LinuxBackend {
         spec.limits.validate().map_err(|error| Error::Spec {
             reason: error.to_string(),
         })?;
+        if spec.runtime.is_some() && self.version < protocol::RUNTIMES_SINCE {
+            return Err(Error::Spec {
+                reason: "the jailer at work is older than this server and gives sandboxes no other runtime: restart \
+                         the jailer, and then the server"
+                    .to_owned(),
+            });
+        }
         let request = Request::Create(protocol::Spec {
             id: spec.id.to_string(),
             limits: limits(&spec.limits),
@@ -254,6 +265,10 @@ impl Backend for LinuxBackend {
             }),
             egress_ports: spec.egress_ports.clone(),
             files_from: spec.files_from.as_ref().map(SandboxId::to_string),
+            runtime: spec.runtime.as_ref().map(|runtime| protocol::Runtime {
+                name: runtime.name.clone(),
+                version: runtime.version.clone(),
+            }),
         });
         self.ask_for_sandbox(&spec.id, "create", request).await
     }

@@ -11,4 +11,4 @@ pub mod spec;
 pub use backend::{Backend, ChangeReader, Created, Listeners, Observation};
 pub use enforcement::{Aspect, Enforcement, Report};
 pub use error::Error;
-pub use spec::{Spec, Workspace};
+pub use spec::{Runtime, Spec, Workspace};

@@ -18,6 +18,18 @@ pub struct Spec {
     /// again, also under a new id.
     #[serde(default)]
     pub files_from: Option<SandboxId>,
+    /// Seen, read-only, at `/.hostler/runtime`.
+    #[serde(default)]
+    pub runtime: Option<Runtime>,
+}
+
+/// One installed version of a program that plays the agent. Sandboxes share it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runtime {
+    /// Like `claude`.
+    pub name: String,
+    /// As its directory is called.
+    pub version: String,
 }
 
 /// A directory of the host, seen as a copy-on-write view.

@@ -126,7 +126,7 @@ mod tests {
             effort: None,
             run_tool_uses: None,
         }
-        .spawn(&RuntimeTemplate::default())
+        .spawn(&RuntimeTemplate::native())
     }
 
     #[test]

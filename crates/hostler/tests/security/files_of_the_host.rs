@@ -329,6 +329,7 @@ async fn sandbox_that_hides(machine: &Machine, workspace: tempfile::TempDir, mas
         workspace: Some(Workspace { path, masked }),
         egress_ports: Vec::new(),
         files_from: None,
+        runtime: None,
     };
     let created = machine.backend.create(&spec).await.unwrap();
     let client = Client::new(created.guest_socket);

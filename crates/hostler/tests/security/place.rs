@@ -88,6 +88,7 @@ impl Machine {
             workspace: Some(view),
             egress_ports: Vec::new(),
             files_from: None,
+            runtime: None,
         };
         let created = self.backend.create(&spec).await.unwrap();
         let client = Client::new(created.guest_socket);

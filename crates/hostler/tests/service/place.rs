@@ -60,6 +60,7 @@ impl Place {
             }),
             egress_ports: vec![5432],
             files_from: None,
+            runtime: None,
         }
     }
 
