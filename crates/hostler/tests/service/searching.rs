@@ -32,7 +32,7 @@ fn script() -> Value {
     let turn = json!([
         call("search", "WebSearch", json!({"query": "the diary of Ada"})),
         call("around", "Bash", json!({"command": AROUND})),
-        {"reply": [{"text": "I see."}]},
+        {"when": {"last_user_has": "image"}, "reply": [{"text": "I see."}]},
     ]);
     let found = json!({"title": "Diary", "url": "https://ada.example/diary"});
     let searches = json!({
@@ -95,9 +95,17 @@ async fn an_image_by_url_reaches_the_model_where_the_networking_allows_its_host(
     let agent = serving.made("/v1/agents", agent).await;
     let new = json!({"agent": agent, "environment_id": environment});
     let session = serving.made("/v1/sessions", new).await;
-    let source = json!({"type": "url", "url": "https://images.example.com/a.png"});
-    let image = json!([{"type": "image", "source": source}]);
-    ask(&serving, &session, image, "I see.").await;
+    let image = |host: &str| {
+        let source = json!({"type": "url", "url": format!("https://{host}/a.png")});
+        json!([{"type": "text", "text": "What is this?"}, {"type": "image", "source": source}])
+    };
+    ask(&serving, &session, image("images.example.com"), "I see.").await;
+    let message = json!({"type": "user.message", "content": image("other.example.com")});
+    let path = format!("/v1/sessions/{session}/events");
+    let refused = serving
+        .refusal("POST", &path, &json!({"events": [message]}))
+        .await;
+    assert!(refused.contains("other.example.com"), "{refused}");
     let (status, said) = serving.end().await;
     assert!(status.success(), "{said}");
 }

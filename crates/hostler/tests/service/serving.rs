@@ -82,6 +82,14 @@ impl Serving {
         }
     }
 
+    /// What is said of a request that is refused.
+    pub async fn refusal(&self, method: &str, path: &str, body: &Value) -> String {
+        match call(&self.address, method, path, body).await {
+            Ok(body) => panic!("{method} {path} was not refused: {body}"),
+            Err(Trouble(trouble)) => trouble,
+        }
+    }
+
     /// Events from now on.
     pub async fn follow(&self, path: &str) -> Followed {
         let mut followed = Followed {
