@@ -24,7 +24,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 pub enum ArchiveError {
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("{path} is no archive of npm: {reason}")]
+    #[error("{path} is no archive of npm: {reason}; take another version or file")]
     Damaged { path: String, reason: String },
     #[error("{path} holds more than {limit} bytes, so it was not unpacked")]
     TooLarge { path: String, limit: u64 },

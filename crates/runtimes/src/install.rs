@@ -17,6 +17,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Asked for again and again, since a thread that waits in the kernel cannot be called back when the caller gives up.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,16 @@ pub enum InstallError {
     },
     #[error("claude {version} is installed already: remove it first to replace it by {path}")]
     Exists { version: Version, path: PathBuf },
+}
+
+impl InstallError {
+    /// Files could not be read or written, so that what was downloaded is as good as it was.
+    fn is_of_this_machine(&self) -> bool {
+        matches!(
+            self,
+            Self::File(_) | Self::Archive(ArchiveError::File(_)) | Self::Installed(InstalledError::File(_))
+        )
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,8 +170,10 @@ impl Runtimes {
             make(&workshop, &release, origin, (&archive, limit), platform)
         });
         let made = made.await?;
-        // An archive that has the right sum and is no good stays no good.
-        part.remove().await?;
+        // An archive that has the right sum and is no good stays no good. A disk that is full may not stay so.
+        if !made.as_ref().is_err_and(InstallError::is_of_this_machine) {
+            part.remove().await?;
+        }
         self.settle(made?).await
     }
 

@@ -19,7 +19,7 @@ const AGENT: &str = concat!("hostler/", env!("CARGO_PKG_VERSION"));
 
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    #[error("{url} was not reached: {source}; is it the registry you mean (`npm config get registry`)?")]
+    #[error("{url} was not reached: {source}; {}", advice(source))]
     Unreachable { url: Place, source: Box<RequestError> },
     #[error("{url} said nothing for {} s; what came is kept, so try again", after.as_secs_f64())]
     Silent { url: Place, after: Duration },
@@ -45,6 +45,18 @@ pub enum RegistryError {
     TooLarge { url: Place, limit: u64 },
     #[error("{url} is not what an npm registry says of a package: {reason}")]
     Malformed { url: Place, reason: String },
+}
+
+fn advice(source: &RequestError) -> &'static str {
+    match source {
+        RequestError::Tls { .. } | RequestError::Trust(_) => {
+            "where the registry has certificates of its own, name their file in SSL_CERT_FILE (npm's cafile is not read)"
+        }
+        RequestError::Proxy { .. } | RequestError::ProxyRefused { .. } => {
+            "the proxy is that of npm (`npm config get https-proxy`), else of HTTPS_PROXY or HTTP_PROXY"
+        }
+        _ => "is it the registry you mean (`npm config get registry`)?",
+    }
 }
 
 /// An address as it may be shown: without credentials, and without a query, which may be one.
@@ -121,11 +133,7 @@ impl Registry {
         head.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         // Sums and ranges are of the bytes as they are stored.
         head.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        // What is meant for an encrypted connection is not sent over another.
-        let is_safe = url.scheme() == "https" || self.configuration.registry.scheme() == "http";
-        if let Some(credential) = self.configuration.credentials.of(url).filter(|_| is_safe) {
-            head.insert(AUTHORIZATION, credential);
-        }
+        head.extend(self.credential(url).map(|credential| (AUTHORIZATION, credential)));
         let after = self.limits.silence;
         tokio::time::timeout(after, self.client.request(request))
             .await
@@ -137,6 +145,12 @@ impl Registry {
                 url: Place::of(url),
                 source: Box::new(source),
             })
+    }
+
+    /// What is meant for an encrypted connection is not sent over another.
+    fn credential(&self, url: &Url) -> Option<HeaderValue> {
+        let is_safe = url.scheme() == "https" || self.configuration.registry.scheme() == "http";
+        self.configuration.credentials.of(url).filter(|_| is_safe)
     }
 
     /// The whole of a body of at most `metadata_bytes`.
@@ -231,5 +245,58 @@ pub(crate) fn refusal(url: &Url, status: StatusCode) -> RegistryError {
         StatusCode::TOO_MANY_REQUESTS => RegistryError::Failing { url, status },
         status if status.is_server_error() => RegistryError::Failing { url, status },
         status => RegistryError::Unexpected { url, status },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::npm::Surroundings;
+    use std::collections::BTreeMap;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_redirect_leads_to_the_web_and_never_out_of_encryption() {
+        for (from, location, expected) in [
+            ("http://r.test/a/b", "/c", Ok("http://r.test/c")),
+            ("http://r.test/a", "https://s.test/c", Ok("https://s.test/c")),
+            ("https://r.test/a", "//name:word@s.test/c", Ok("https://s.test/c")),
+            ("https://r.test/a", "http://r.test/a", Err("from https to http")),
+            (
+                "https://r.test/a",
+                "file:///etc/passwd",
+                Err("neither http nor https"),
+            ),
+        ] {
+            let found = redirect(&url(from), &HeaderValue::from_static(location));
+            match (found, expected) {
+                (Ok(found), expected) => assert_eq!(Ok(found.as_str()), expected),
+                (Err(error), Err(reason)) => assert!(error.to_string().contains(reason), "{error}"),
+                (Err(error), Ok(_)) => panic!("{location}: {error}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn credentials_for_https_are_not_sent_over_http() {
+        for (registry, asked, is_sent) in [
+            ("https://r.test/", "https://r.test/a", true),
+            ("https://r.test/", "http://r.test/a", false),
+            ("http://r.test/", "http://r.test/a", true),
+        ] {
+            let home = tempfile::tempdir().unwrap();
+            let npmrc = format!("registry={registry}\n//r.test/:_authToken=word\n");
+            std::fs::write(home.path().join(".npmrc"), npmrc).unwrap();
+            let surroundings = Surroundings {
+                variables: BTreeMap::from([("HOME".to_owned(), home.path().display().to_string())]),
+                global_files: Vec::new(),
+            };
+            let configuration = NpmConfiguration::read(&surroundings).await.unwrap();
+            let registry = Registry::new(configuration, Limits::default());
+            assert_eq!(registry.credential(&url(asked)).is_some(), is_sent, "{asked}");
+        }
     }
 }

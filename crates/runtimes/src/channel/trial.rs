@@ -49,7 +49,7 @@ impl Default for Trial {
     fn default() -> Self {
         Self {
             share_percent: 5,
-            sessions: 200,
+            sessions: 100,
         }
     }
 }

@@ -239,3 +239,39 @@ async fn bytes_of_another_archive_are_not_continued() {
     runtimes.install(&registry, &Wanted::latest(), &()).await.unwrap();
     assert!(!npm.asked(ARCHIVE)[1].contains("range:"));
 }
+
+#[tokio::test]
+async fn what_this_machine_could_not_write_is_not_downloaded_again() {
+    let data = tempfile::tempdir().unwrap();
+    let archive = native("2.1.5", &script(300_000));
+    let npm = Npm::with(&["2.1.5"], &archive).await;
+    let (runtimes, registry) = (Runtimes::new(data.path()), client(&npm, "", brisk()).await);
+    let making = data.path().join("runtimes/claude/making");
+    let (whole, blocked) = (archive.clone(), making.clone());
+    npm.route(ARCHIVE, move |asked| {
+        if asked.nth == 0 {
+            std::fs::remove_dir(&blocked).unwrap();
+            std::fs::write(&blocked, "in the way").unwrap();
+        }
+        file(asked, &whole)
+    });
+    let error = runtimes
+        .install(&registry, &Wanted::latest(), &())
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("making cannot be written"), "{error}");
+    std::fs::remove_file(&making).unwrap();
+    assert!(
+        runtimes
+            .install(&registry, &Wanted::latest(), &())
+            .await
+            .unwrap()
+            .is_new
+    );
+    let asked = npm.asked(ARCHIVE);
+    assert!(
+        asked[1].contains(&format!("range: bytes={}-", archive.len())),
+        "{}",
+        asked[1]
+    );
+}
