@@ -6,7 +6,7 @@
 mod seat;
 
 use crate::hub::Hub;
-use crate::owner::{COMMANDS, Command, End, Owner, Standing};
+use crate::owner::{COMMANDS, Command, End, Owner, Spare, Standing};
 use crate::sessions::Parts;
 use crate::tasks::{self, Task};
 use crate::{AccessError, Idle};
@@ -28,6 +28,8 @@ struct Created {
     row: store::Session,
     /// Stored with the first message.
     not_stored: Option<store::NewSession>,
+    /// A sandbox that was made ahead.
+    spare: Option<Box<Spare>>,
 }
 
 #[derive(Default)]
@@ -73,9 +75,17 @@ impl Entry {
     }
 
     /// Of a session that was made here, and may be stored with its first message only.
-    pub(crate) fn created(row: store::Session, not_stored: Option<store::NewSession>) -> Self {
+    pub(crate) fn created(
+        row: store::Session,
+        not_stored: Option<store::NewSession>,
+        spare: Option<Box<Spare>>,
+    ) -> Self {
         let mut entry = Self::stored(&row);
-        entry.created = std::sync::Mutex::new(Some(Created { row, not_stored }));
+        entry.created = std::sync::Mutex::new(Some(Created {
+            row,
+            not_stored,
+            spare,
+        }));
         entry
     }
 

@@ -26,6 +26,7 @@ mod record;
 mod runtime;
 mod sessions;
 mod settings;
+mod spares;
 mod start;
 mod summary;
 mod tasks;

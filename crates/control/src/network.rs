@@ -44,6 +44,9 @@ pub trait Attachment: Send + Sync {
     /// The session's hard limit from now on.
     fn set_budget(&self, budget: Option<Cost>);
 
+    /// Since when somebody waits for the first model call, where that was not known when it was attached.
+    fn wait_since(&self, since: Instant);
+
     /// Whether the agent has the model API's search tool from now on.
     fn set_web_search(&self, allowed: bool);
 

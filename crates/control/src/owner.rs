@@ -20,6 +20,7 @@ mod log;
 mod pause;
 mod records;
 mod recovery;
+mod spare;
 mod trace;
 mod turn;
 mod under_way;
@@ -38,6 +39,7 @@ use crate::{AccessError, Idle, SendError};
 use domain::SandboxId;
 pub(crate) use ending::{End, remove};
 use interrupt::Interrupt;
+pub(crate) use spare::{Spare, prepare};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,6 +144,8 @@ pub(crate) struct Owner {
     renews: bool,
     /// A sandbox that an owner before this one had.
     left: Option<Address>,
+    /// Until when it keeps a sandbox that it has had no use for yet.
+    spare_until: Option<Instant>,
     trace: Trace,
 }
 
@@ -194,13 +198,16 @@ pub(crate) struct Begin {
     pub turn: Option<Kept>,
     /// The sandbox that it had.
     pub left: Option<Address>,
+    /// One that was made ahead.
+    pub spare: Option<Box<Spare>>,
 }
 
 impl Owner {
     pub(crate) fn new(begin: Begin, commands: mpsc::Receiver<Command>) -> Box<Self> {
         let of_turn = begin.turn.as_ref().and_then(|turn| turn.tools.as_ref());
         let tools = of_turn.or(begin.record.settings.tools.as_ref()).cloned();
-        Box::new(Self {
+        let spare = begin.spare;
+        let mut owner = Box::new(Self {
             trace: Trace::new(&begin.parts.traces, &begin.record),
             parts: begin.parts,
             tools: tools.map(Arc::new),
@@ -222,7 +229,12 @@ impl Owner {
             place: None,
             work: Work::Nothing,
             left: begin.left,
-        })
+            spare_until: None,
+        });
+        if let Some(spare) = spare {
+            owner.take_spare(*spare);
+        }
+        owner
     }
 
     /// Until the session ends, or everybody who could ask for something is gone. An owner that gave up says so if
@@ -316,11 +328,15 @@ impl Owner {
             .as_ref()
             .and_then(|turn| turn.interrupt.as_ref())
             .map(Interrupt::next);
-        initialize.into_iter().chain(interrupt).min()
+        let deadlines = initialize.into_iter().chain(interrupt);
+        deadlines.chain(self.spare_until).min()
     }
 
     async fn deadline(&mut self) -> Result<(), Quit> {
         let now = Instant::now();
+        if self.spare_until.is_some_and(|until| until <= now) {
+            return self.give_spare_up().await;
+        }
         let late = |running: &Running| running.initialize_by.is_some_and(|by| by <= now);
         if matches!(&self.work, Work::Running(running) if late(running)) {
             let after = self.parts.settings.deadlines.initialize;

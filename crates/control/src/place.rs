@@ -19,6 +19,8 @@ pub(crate) struct Place {
     pub token: String,
     /// As it is recorded.
     pub state: SandboxState,
+    /// Whether it is recorded as its session's. One that is not is nobody's if this process dies.
+    pub is_recorded: bool,
     attachment: Option<Box<dyn Attachment>>,
     /// How often the memory limit had ended a process when it was last looked at.
     memory_kills: u64,
@@ -161,6 +163,7 @@ impl Place {
                 client: Client::new(created.guest_socket),
                 token,
                 state,
+                is_recorded: true,
                 attachment: Some(attachment),
                 memory_kills: 0,
             }),
@@ -178,6 +181,13 @@ impl Place {
         }
     }
 
+    /// Since when somebody waits for the first model call.
+    pub(crate) fn wait_since(&self, since: Instant) {
+        if let Some(attachment) = &self.attachment {
+            attachment.wait_since(since);
+        }
+    }
+
     /// The agent's tools from now on.
     pub(crate) fn set_tools(&self, tools: Option<&Toolset>) {
         if let Some(attachment) = &self.attachment {
@@ -185,10 +195,14 @@ impl Place {
         }
     }
 
-    /// Ends everything in the sandbox; its files stay.
+    /// Ends everything in the sandbox; its files stay, if they are recorded as its session's.
     pub(crate) async fn tear_down(mut self, parts: &Parts) -> Vec<CleanupFailure> {
         // First the processes, so that nothing in them sees its network go.
-        let failures = destroy(parts, &self.sandbox).await;
+        let failures = if self.is_recorded {
+            destroy(parts, &self.sandbox).await
+        } else {
+            discard(parts, &self.sandbox).await
+        };
         if let Some(attachment) = self.attachment.take() {
             let detached = tokio::time::timeout(parts.settings.deadlines.destroy, attachment.detach()).await;
             if detached.is_err() {
@@ -270,12 +284,46 @@ pub(crate) async fn destroy(parts: &Parts, sandbox: &SandboxId) -> Vec<CleanupFa
         .set_sandbox_state(sandbox, SandboxState::Destroyed)
         .await
     {
-        Ok(()) => {
+        // One that was made ahead and has had no session yet is recorded nowhere.
+        Ok(()) | Err(store::Error::NoSandbox { .. }) => {
             tracing::info!(%sandbox, "a sandbox ended");
             Vec::new()
         }
         Err(error) => failure("recording the end", error.to_string()),
     }
+}
+
+/// Destroys a sandbox that no session has taken, built or not, with its files, and forgets it.
+pub(crate) async fn discard(parts: &Parts, sandbox: &SandboxId) -> Vec<CleanupFailure> {
+    let mut failures = destroy(parts, sandbox).await;
+    failures.extend(remove_files(parts, sandbox).await.err());
+    // What stays is tried again by the next start.
+    if failures.is_empty()
+        && let Err(error) = parts.store.remove_spare_sandbox(sandbox).await
+    {
+        failures.push(CleanupFailure {
+            sandbox: sandbox.clone(),
+            step: "forgetting",
+            reason: error.to_string(),
+        });
+    }
+    failures
+}
+
+/// Removes what a destroyed sandbox has left.
+pub(crate) async fn remove_files(parts: &Parts, sandbox: &SandboxId) -> Result<(), CleanupFailure> {
+    let deadline = parts.settings.deadlines.destroy;
+    let removed = tokio::time::timeout(deadline, parts.backend.remove_files(sandbox)).await;
+    let reason = match removed {
+        Ok(Ok(()) | Err(sandbox::Error::NotFound { .. })) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("it took longer than {deadline:?}"),
+    };
+    Err(CleanupFailure {
+        sandbox: sandbox.clone(),
+        step: "removing the files",
+        reason,
+    })
 }
 
 pub(crate) fn tell(failures: &[CleanupFailure]) {

@@ -9,7 +9,7 @@ use crate::hub::Hub;
 use crate::sessions::Parts;
 use crate::{Idle, StartError, place, summary};
 use domain::{EventId, SandboxId, SessionStatus};
-use futures_util::StreamExt;
+use futures_util::{FutureExt as _, StreamExt as _};
 use std::collections::BTreeSet;
 use store::{Append, Query, Session, Store};
 use time::OffsetDateTime;
@@ -75,16 +75,22 @@ pub(crate) async fn survey(parts: &Parts) -> Result<Vec<Session>, StartError> {
             }
         }
     }
+    let spare = parts.store.spare_sandboxes().await?;
     let gone = recorded.into_iter().map(|sandbox| sandbox.id);
-    let ended: BTreeSet<SandboxId> = gone.chain(there).filter(|id| !kept.contains(id)).collect();
+    let ended = gone
+        .chain(there)
+        .filter(|id| !kept.contains(id) && !spare.contains(id));
+    let ended: BTreeSet<SandboxId> = ended.collect();
     tracing::info!(
         sandboxes = kept.len(),
         ended = ended.len(),
         sessions = sessions.len(),
         "taking over what an earlier hostler left"
     );
-    let destroyed: Vec<_> = ended.iter().map(|id| place::destroy(parts, id)).collect();
-    futures_util::stream::iter(destroyed)
+    let destroyed = ended.iter().map(|id| place::destroy(parts, id).boxed());
+    let discarded = spare.iter().map(|id| place::discard(parts, id).boxed());
+    let all: Vec<_> = destroyed.chain(discarded).collect();
+    futures_util::stream::iter(all)
         .buffer_unordered(AT_ONCE)
         .for_each(|failures| {
             place::tell(&failures);

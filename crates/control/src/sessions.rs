@@ -3,12 +3,13 @@
 
 use crate::entries::Entries;
 use crate::entry::Entry;
-use crate::owner::{Command, End};
+use crate::owner::{Command, End, Spare};
 use crate::settings::Lifetime;
+use crate::spares::Spares;
 use crate::update::Update;
 use crate::{
     AccessError, BeginError, CreateError, EventStream, Input, Network, Readers, SendError, Settings,
-    StartError, Summary, Toolset, admit, owner, reclaim, record, summary,
+    StartError, Summary, Toolset, admit, owner, place, reclaim, record, summary,
 };
 use domain::{Cost, Limits, SessionId};
 use futures_util::StreamExt as _;
@@ -37,6 +38,7 @@ pub struct Control {
 struct Shared {
     parts: Arc<Parts>,
     entries: Mutex<Entries>,
+    spares: Spares,
     closing: AtomicBool,
 }
 
@@ -104,8 +106,10 @@ impl Control {
             }
             Lifetime::Session => reclaim::survey(&parts).await?,
         };
+        let parts = Arc::new(parts);
         let shared = Shared {
-            parts: Arc::new(parts),
+            spares: Spares::start(&parts),
+            parts,
             entries: Mutex::default(),
             closing: AtomicBool::new(false),
         };
@@ -139,18 +143,31 @@ impl Control {
         if self.shared.closing.load(Ordering::Acquire) {
             return Err(CreateError::ShuttingDown);
         }
-        let id = SessionId::random();
-        let row = record::row(&id, new)?;
-        let row = self
-            .shared
-            .parts
-            .store
-            .create_session(row)
-            .await
-            .map_err(CreateError::Store)?;
-        self.entries()
-            .insert(id.clone(), Arc::new(Entry::created(row, None)));
-        Ok(id)
+        let spare = self.shared.spares.take(&new);
+        let id = id_for(spare.as_deref());
+        let parts = &self.shared.parts;
+        let stored = match record::row(&id, new) {
+            Ok(row) => parts.store.create_session(row).await.map_err(CreateError::Store),
+            Err(error) => Err(error),
+        };
+        match (stored, spare) {
+            (Ok(row), spare) => {
+                let has_spare = spare.is_some();
+                let entry = Arc::new(Entry::created(row, None, spare));
+                self.entries().insert(id.clone(), entry.clone());
+                if has_spare && let Err(error) = entry.wake(parts, &id).await {
+                    // Its owner would look after what it was given.
+                    tracing::error!(session = %id, %error, "a new session has no owner");
+                }
+                Ok(id)
+            }
+            (Err(error), spare) => {
+                if let Some(spare) = spare {
+                    place::tell(&spare.discard(parts).await);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// A new session with its first inputs, in one commit: neither is there without the other.
@@ -163,15 +180,18 @@ impl Control {
             return Err(CreateError::ShuttingDown.into());
         }
         admit::inputs(&inputs, self.shared.parts.settings.bounds.message_bytes)?;
-        let id = SessionId::random();
+        let spare = self.shared.spares.take(&new);
+        let id = id_for(spare.as_deref());
         let row = record::row(&id, new)?;
         let session = store::Session::new(&row, OffsetDateTime::now_utc());
-        let entry = Arc::new(Entry::created(session, Some(row)));
+        let entry = Arc::new(Entry::created(session, Some(row), spare));
         self.entries().insert(id.clone(), entry.clone());
         let sent = self.ask(&entry, &id, |reply| sending(inputs, reply)).await;
         let sent = sent.map_err(SendError::from).flatten();
         if sent.is_err() {
             self.entries().remove(&id);
+            // What it was given goes with it.
+            let _ = entry.let_go(End::Leave).await;
         }
         Ok((id, sent?))
     }
@@ -284,6 +304,11 @@ impl Control {
         Ok(self.shared.parts.store.session(id).await?)
     }
 
+    /// Sandboxes that wait for sessions with a runtime in them.
+    pub fn spares(&self) -> usize {
+        self.shared.spares.ready()
+    }
+
     /// Whether sandboxes can be made and reached now.
     pub async fn has_backend(&self) -> bool {
         self.shared.parts.backend.report().await.is_ok()
@@ -307,6 +332,7 @@ impl Control {
             .iter()
             .map(|(id, entry)| (id.clone(), entry.hub().clone()));
         let readers = Readers::new(self.store().clone(), hubs.collect());
+        self.shared.spares.close().await;
         let ended = join_all(entries.into_iter().map(|(id, entry)| async move {
             if let Err(error) = entry.let_go(how).await {
                 tracing::warn!(session = %id, %error, "a session did not end cleanly");
@@ -351,6 +377,11 @@ impl Control {
     fn entries(&self) -> MutexGuard<'_, Entries> {
         self.shared.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The id of a session that takes a spare stands in it already.
+fn id_for(spare: Option<&Spare>) -> SessionId {
+    spare.map_or_else(SessionId::random, |spare| spare.id.clone())
 }
 
 /// What the owner is asked, as a part of the request that this is called for.

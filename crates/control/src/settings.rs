@@ -10,6 +10,8 @@ pub struct Settings {
     pub deadlines: Deadlines,
     pub bounds: Bounds,
     pub lifetime: Lifetime,
+    /// Sandboxes that wait for sessions with a runtime in them, where sessions outlive their hosts.
+    pub spares: usize,
 }
 
 /// What sandboxes outlive.

@@ -67,6 +67,8 @@ pub(crate) enum What {
         /// It may not have been told so.
         repeat: bool,
     },
+    /// A new one that waits for a first message. Nothing of it is recorded.
+    Wait { process: String },
     /// None: there is only the place to be found.
     Nothing,
 }
@@ -196,7 +198,11 @@ impl Start {
     ) -> (Result<Option<Runtime>, String>, Option<u64>) {
         match std::mem::replace(&mut self.what, What::Nothing) {
             What::Nothing => (Ok(None), None),
-            What::Run { process, order } => (self.begin(place, files, process, order).await.map(Some), None),
+            What::Run { process, order } => {
+                let begun = self.begin(place, files, process, Some(order)).await;
+                (begun.map(Some), None)
+            }
+            What::Wait { process } => (self.begin(place, files, process, None).await.map(Some), None),
             What::Find {
                 process,
                 stored,
@@ -212,7 +218,10 @@ impl Start {
                     // Recorded, and never started. One that has said something is gone, and its name with it: the log has
                     // taken so many of its lines, and would take those of another for the same.
                     Ok(None) => match order.filter(|_| stored == 0) {
-                        Some(order) => (self.begin(place, files, process, order).await.map(Some), None),
+                        Some(order) => {
+                            let begun = self.begin(place, files, process, Some(order)).await;
+                            (begun.map(Some), None)
+                        }
                         None => (Ok(None), None),
                     },
                     Err(reason) => (Err(reason), None),
@@ -242,7 +251,7 @@ impl Start {
         place: &Place,
         files: Option<Files>,
         process: String,
-        order: Order,
+        order: Option<Order>,
     ) -> Result<Runtime, String> {
         let step = self.trace.runtime();
         let started = self.start(place, files, process, order).await;
@@ -255,12 +264,11 @@ impl Start {
         place: &Place,
         files: Option<Files>,
         process: String,
-        order: Order,
+        order: Option<Order>,
     ) -> Result<Runtime, String> {
-        let conversation = if self.had_process {
-            self.conversation(place, files, &order).await?
-        } else {
-            Conversation::New(message::conversation_uuid(&self.record.row.id))
+        let conversation = match &order {
+            Some(order) if self.had_process => self.conversation(place, files, order).await?,
+            _ => Conversation::New(message::conversation_uuid(&self.record.row.id)),
         };
         let max_cost = match conversation {
             // A resumed runtime counts what its transcript says was spent, and a budget may be raised while it runs: the
@@ -276,7 +284,7 @@ impl Start {
                 Files::Kept => PROCESSES_LOST.to_owned(),
             }));
         }
-        let first = order.line(&notes);
+        let first = order.as_ref().and_then(|order| order.line(&notes));
         // What cannot go with a line goes with the system prompt.
         let prompt_notes: &[String] = if first.is_none() { &notes } else { &[] };
         let lines: Result<Vec<_>, _> = [self.initialize(prompt_notes)].into_iter().chain(first).collect();
@@ -290,7 +298,7 @@ impl Start {
             tools: self.tools.clone(),
             environment: self.record.settings.environment.clone(),
             effort: self.record.settings.effort.clone(),
-            run_tool_uses: order.calls(),
+            run_tool_uses: order.as_ref().and_then(Order::calls),
         };
         let spawn = launch.spawn(self.template());
         let lines = lines.map_err(|error| error.to_string())?;

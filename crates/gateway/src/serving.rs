@@ -5,6 +5,7 @@ use crate::gateway::Shared;
 use crate::session::Session;
 use domain::{Cost, Usage};
 use std::sync::Arc;
+use std::time::Instant;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
@@ -37,6 +38,11 @@ impl Serving {
     /// The session's hard limit, from the next call on.
     pub fn set_budget(&self, budget: Option<Cost>) {
         self.session.set_budget(budget);
+    }
+
+    /// Since when somebody waits for the first call.
+    pub fn wait_since(&self, since: Instant) {
+        self.session.wait_since(since);
     }
 
     /// Whether the model API may search the web for the session, from the next call on.

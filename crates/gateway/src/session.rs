@@ -90,6 +90,11 @@ impl Session {
         Arc::make_mut(&mut reach).web_search = allowed;
     }
 
+    /// From now on somebody waits for the first call.
+    pub(crate) fn wait_since(&self, since: Instant) {
+        *self.waiting_since.lock().unwrap_or_else(PoisonError::into_inner) = Some(since);
+    }
+
     /// How long the session's first call was waited for; nothing for every other one.
     pub(crate) fn waited(&self) -> Option<Duration> {
         let mut since = self.waiting_since.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,6 +6,7 @@ use control::{Attachment, Grant, Network, NetworkError};
 use domain::{Cost, SessionId};
 use egress::{Egress, EgressSockets};
 use gateway::{Gateway, OutsideReach, SessionGrant};
+use std::time::Instant;
 
 pub(crate) struct HostNetwork {
     pub(crate) gateway: Gateway,
@@ -77,6 +78,10 @@ impl Network for HostNetwork {
 impl Attachment for Served {
     fn set_budget(&self, budget: Option<Cost>) {
         self.gateway.set_budget(budget);
+    }
+
+    fn wait_since(&self, since: Instant) {
+        self.gateway.wait_since(since);
     }
 
     fn set_web_search(&self, allowed: bool) {

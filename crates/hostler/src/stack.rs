@@ -83,6 +83,7 @@ impl Services for ThisProcess {
             network: Arc::new(network),
             settings: Settings {
                 lifetime: options.lifetime,
+                spares: options.pool,
                 ..Settings::default()
             },
             meter: metrics.sessions.clone(),

@@ -56,6 +56,54 @@ impl Store {
         rows.iter().map(sandbox).collect()
     }
 
+    /// Records a sandbox that is about to be made for no session yet.
+    pub async fn add_spare_sandbox(&self, id: &SandboxId) -> Result<(), Error> {
+        let id = id.clone();
+        self.write(move |connection| {
+            Box::pin(async move {
+                sqlx::query("INSERT INTO spare_sandboxes (id, created_at) VALUES ($1, $2)")
+                    .bind(id.as_str())
+                    .bind(to_micros(now()))
+                    .execute(connection)
+                    .await
+                    .map_err(Error::at("recording a spare sandbox"))
+                    .map(|_| ())
+            })
+        })
+        .await
+    }
+
+    /// Forgets one that is gone with its files.
+    pub async fn remove_spare_sandbox(&self, id: &SandboxId) -> Result<(), Error> {
+        let id = id.clone();
+        self.write(move |connection| {
+            Box::pin(async move {
+                sqlx::query("DELETE FROM spare_sandboxes WHERE id = $1")
+                    .bind(id.as_str())
+                    .execute(connection)
+                    .await
+                    .map_err(Error::at("forgetting a spare sandbox"))
+                    .map(|_| ())
+            })
+        })
+        .await
+    }
+
+    /// Those that no session has taken.
+    pub async fn spare_sandboxes(&self) -> Result<Vec<SandboxId>, Error> {
+        let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM spare_sandboxes ORDER BY created_at, id")
+            .fetch_all(self.readers())
+            .await
+            .map_err(Error::at("looking for spare sandboxes"))?;
+        let read = |id: String| {
+            id.parse().map_err(|error: domain::IdError| Error::Corrupt {
+                what: "a spare sandbox".to_owned(),
+                reason: error.to_string(),
+            })
+        };
+        ids.into_iter().map(read).collect()
+    }
+
     /// Every sandbox that a session had, the oldest first.
     pub async fn sandboxes_of(&self, session: &SessionId) -> Result<Vec<Sandbox>, Error> {
         let rows = sqlx::query("SELECT * FROM sandboxes WHERE session_id = $1 ORDER BY created_at, id")
@@ -107,23 +155,19 @@ async fn begin(
 ) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO sandboxes (id, session_id, instance_id, state, created_at, updated_at, token) \
-         SELECT $1, $2, instance_id, 'starting', $3, $3, $4 FROM sessions WHERE id = $2",
+         SELECT $1, $2, instance_id, 'starting', $3, $3, $4 FROM sessions WHERE id = $2; \
+         UPDATE sessions SET sandbox_id = $1, view_started_at = $5 WHERE id = $2; \
+         DELETE FROM spare_sandboxes WHERE id = $1;",
     )
     .bind(id.as_str())
     .bind(session.as_str())
     .bind(to_micros(now()))
     .bind(token)
-    .execute(&mut *connection)
+    .bind(to_micros(view_started_at))
+    .execute(connection)
     .await
-    .map_err(Error::at("recording a sandbox"))?;
-    sqlx::query("UPDATE sessions SET sandbox_id = $2, view_started_at = $3 WHERE id = $1")
-        .bind(session.as_str())
-        .bind(id.as_str())
-        .bind(to_micros(view_started_at))
-        .execute(connection)
-        .await
-        .map_err(Error::at("recording a session's sandbox"))
-        .map(|_| ())
+    .map_err(Error::at("recording a session's sandbox"))
+    .map(|_| ())
 }
 
 async fn set_state(connection: &mut SqliteConnection, id: &SandboxId, to: SandboxState) -> Result<(), Error> {

@@ -6,11 +6,12 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
 use std::path::Path;
 
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     include_str!("schema/0001_sessions.sql"),
     include_str!("schema/0002_resources.sql"),
     include_str!("schema/0003_hosted_sessions.sql"),
     include_str!("schema/0004_events_by_id.sql"),
+    include_str!("schema/0005_spare_sandboxes.sql"),
 ];
 
 pub(crate) async fn connect_and_migrate(

@@ -27,7 +27,14 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    pub(super) fn begin_created(&self, Created { row, not_stored }: Created) -> Result<Begin, AccessError> {
+    pub(super) fn begin_created(
+        &self,
+        Created {
+            row,
+            not_stored,
+            spare,
+        }: Created,
+    ) -> Result<Begin, AccessError> {
         let (epoch, record) = (row.epoch, Record::read(row)?);
         Ok(Begin {
             parts: self.parts.clone(),
@@ -41,6 +48,7 @@ impl Seat {
             active: Duration::ZERO,
             turn: None,
             left: None,
+            spare,
         })
     }
 
@@ -114,6 +122,7 @@ impl Seat {
             active,
             turn,
             left,
+            spare: None,
         })
     }
 }

@@ -34,6 +34,10 @@ impl Owner {
         reply: oneshot::Sender<Result<(), AccessError>>,
     ) -> Result<(), Quit> {
         if how == End::Leave {
+            // The next instance knows nothing of a sandbox that had no message yet.
+            if self.has_spare() {
+                place::tell(&self.leave_place().await);
+            }
             let _ = reply.send(Ok(()));
             return Err(Quit::Done(how));
         }
@@ -227,21 +231,7 @@ impl Owner {
 pub(crate) async fn remove(parts: &Parts, session: &SessionId) -> Result<(), AccessError> {
     let mut failures = Vec::new();
     for sandbox in parts.store.sandboxes_of(session).await? {
-        let removed = tokio::time::timeout(
-            parts.settings.deadlines.destroy,
-            parts.backend.remove_files(&sandbox.id),
-        )
-        .await;
-        let reason = match removed {
-            Ok(Ok(()) | Err(sandbox::Error::NotFound { .. })) => continue,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("it took longer than {:?}", parts.settings.deadlines.destroy),
-        };
-        failures.push(CleanupFailure {
-            sandbox: sandbox.id,
-            step: "removing the files",
-            reason,
-        });
+        failures.extend(place::remove_files(parts, &sandbox.id).await.err());
     }
     if failures.is_empty() {
         Ok(parts.store.remove_session(session).await?)

@@ -145,6 +145,9 @@ impl Owner {
             TurnChange::Keep(json) => self.stored_turn = Some(json.clone()),
             TurnChange::Over => self.stored_turn = None,
         }
+        if self.has_spare() && matches!(append.sandbox.first(), Some(SandboxChange::Begin { .. })) {
+            self.spare_is_recorded();
+        }
         if let (Some(place), Some(SandboxChange::State { to, .. })) = (&mut self.place, append.sandbox.last())
         {
             place.state = *to;

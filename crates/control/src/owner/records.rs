@@ -22,7 +22,7 @@ const UNSTORED_BYTES: usize = 1 << 20;
 const LAST_WORDS: usize = 4 << 10;
 
 /// What a record means for the turn.
-enum Next {
+pub(super) enum Next {
     More,
     Ended(Box<TurnResult>),
     Exited(Exit),
@@ -82,6 +82,10 @@ impl Owner {
     /// Stores and shows a batch. Previews alone are shown at once: their lines are stored with the next event, and
     /// asked for again if there is none.
     pub(super) async fn flush(&mut self, batch: Batch) -> Result<(), Quit> {
+        // What a runtime says before it was told anything is stored when it is.
+        if self.has_spare() && batch.is_empty() {
+            return Ok(());
+        }
         let Work::Running(running) = &mut self.work else {
             if batch.is_empty() {
                 return Ok(());
@@ -151,7 +155,7 @@ impl Owner {
         self.cut(&mut batch);
         self.flush(batch).await?;
         if let Work::Running(running) = std::mem::replace(&mut self.work, Work::Nothing)
-            && !running.runtime.remove().await
+            && (!running.runtime.remove().await || self.has_spare())
         {
             place::tell(&self.leave_place().await);
         }
@@ -185,7 +189,7 @@ impl Owner {
 }
 
 impl Running {
-    fn take(
+    pub(super) fn take(
         &mut self,
         record: OutputRecord,
         bytes: usize,

@@ -9,7 +9,7 @@ use crate::settings::Lifetime;
 use crate::start::{Order, Start, Started, What, Where};
 use crate::tasks::{self, TaskFailed};
 use crate::{Idle, place};
-use domain::SandboxState;
+use domain::{SandboxId, SandboxState};
 use std::time::Duration;
 use store::{Append, Query, SandboxChange, Sums};
 use stream_json::TurnResult;
@@ -118,18 +118,18 @@ impl Owner {
         }
         let mut append = self.append(&batch);
         let needs = match (&self.work, &self.place) {
-            (Work::Running(_), _) => {
-                append.sandbox = self.sandbox_moves(SandboxState::Running);
+            (Work::Running(_), place) => {
+                if let Some(spare) = place.as_ref().filter(|place| !place.is_recorded) {
+                    append.sandbox.push(begins(&spare.sandbox, &spare.token));
+                    append.process = Some(process_name(1));
+                }
+                append.sandbox.extend(self.sandbox_moves(SandboxState::Running));
                 Needs::Nothing
             }
             (_, Some(_)) => Needs::Runtime,
             (_, None) => {
                 let address = Address::random();
-                append.sandbox = vec![SandboxChange::Begin {
-                    id: address.sandbox.clone(),
-                    view_started_at: OffsetDateTime::now_utc(),
-                    token: address.token.clone(),
-                }];
+                append.sandbox = vec![begins(&address.sandbox, &address.token)];
                 Needs::Sandbox(address)
             }
         };
@@ -275,17 +275,10 @@ impl Owner {
         let frames = self.turn.as_ref().map(|turn| turn.kept.frames.clone());
         // One that was found with output has answered long ago.
         let initialize_by = (stored == 0).then(|| Instant::now() + self.parts.settings.deadlines.initialize);
-        self.work = Work::Running(Box::new(Running {
-            runtime,
-            translator: Translator::new(self.tools.clone(), frames.unwrap_or_default()),
-            initialize_by,
-            stored,
-            seen: stored,
-            unstored_bytes: 0,
-            unstored_since: None,
-            asked: false,
-            last_words: String::new(),
-        }));
+        let translator = Translator::new(self.tools.clone(), frames.unwrap_or_default());
+        let mut running = Box::new(Running::new(runtime, translator, stored));
+        running.initialize_by = initialize_by;
+        self.work = Work::Running(running);
         let renews = std::mem::take(&mut self.renews);
         let Some(turn) = &mut self.turn else {
             if renews {
@@ -426,6 +419,14 @@ impl Owner {
             }
         }
         conclusion
+    }
+}
+
+fn begins(sandbox: &SandboxId, token: &str) -> SandboxChange {
+    SandboxChange::Begin {
+        id: sandbox.clone(),
+        view_started_at: OffsetDateTime::now_utc(),
+        token: token.to_owned(),
     }
 }
 

@@ -105,6 +105,11 @@ impl Owner {
     /// The next message starts a runtime that has the session's present tools.
     pub(super) async fn renew_tools(&mut self) {
         self.tools = self.record.settings.tools.clone().map(Arc::new);
+        if self.has_spare() {
+            // It was made for the tools before.
+            place::tell(&self.leave_place().await);
+            return;
+        }
         if let Some(place) = &self.place {
             place.set_tools(self.tools.as_deref());
         }

@@ -1,74 +1,11 @@
 //! Sessions of the API at work: archived, deleted and changed while something else is asked of them.
 
+use crate::service::{Service, toolset};
 use crate::stage::{Stage, until, within};
-use control::{AccessError, AdminKey, Hosted, HostedError, Refused, Resources, SendError};
-use domain::{SessionId, SessionStatus, WorkspaceId};
+use control::{AccessError, HostedError, Refused, SendError};
+use domain::SessionStatus;
 use serde_json::{Value, json};
 use wire::StopReason;
-use wire::sessions::Session;
-
-struct Service {
-    hosted: Hosted,
-    resources: Resources,
-    workspace: WorkspaceId,
-}
-
-impl Service {
-    async fn new(stage: &Stage) -> Self {
-        let (admin, _) = AdminKey::find(stage.directory.path(), Some("hk_the-key-of-these-tests")).unwrap();
-        let resources = Resources::open(stage.store.clone(), admin).await.unwrap();
-        Self {
-            hosted: Hosted::new(stage.control.clone(), resources.clone()),
-            resources,
-            workspace: "default".parse().unwrap(),
-        }
-    }
-
-    async fn session(&self, more: Value) -> SessionId {
-        self.session_with(&toolset("always_allow"), more).await
-    }
-
-    async fn session_with(&self, tools: &Value, more: Value) -> SessionId {
-        let agent = json!({"name": "a", "model": "claude-haiku-4-5", "tools": tools});
-        let agent = serde_json::from_value(agent).unwrap();
-        let agents = self.resources.agents();
-        let agent = agents.create(&self.workspace, agent).await.unwrap();
-        let environment = serde_json::from_value(json!({"name": "e"})).unwrap();
-        let environments = self.resources.environments();
-        let environment = environments.create(&self.workspace, environment).await.unwrap();
-        let mut create = json!({"agent": agent.id, "environment_id": environment.id});
-        create
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        let create = serde_json::from_value(create).unwrap();
-        self.hosted.create(&self.workspace, create).await.unwrap().id
-    }
-
-    async fn send(&self, id: &SessionId, text: &str) -> Result<(), HostedError> {
-        let message = json!({"type": "user.message", "content": [{"type": "text", "text": text}]});
-        self.send_all(id, json!([message])).await
-    }
-
-    async fn send_all(&self, id: &SessionId, events: Value) -> Result<(), HostedError> {
-        let sent = serde_json::from_value(json!({"events": events})).unwrap();
-        self.hosted.send(&self.workspace, id, sent).await.map(drop)
-    }
-
-    async fn archive(&self, id: &SessionId) -> Result<Session, HostedError> {
-        self.hosted.archive(&self.workspace, id).await
-    }
-
-    async fn delete(&self, id: &SessionId) -> Result<(), HostedError> {
-        self.hosted.delete(&self.workspace, id).await.map(drop)
-    }
-}
-
-/// A toolset whose commands are permitted so.
-fn toolset(policy: &str) -> Value {
-    json!([{"type": "agent_toolset_20260401",
-        "configs": [{"name": "bash", "permission_policy": {"type": policy}}]}])
-}
 
 fn code<T: std::fmt::Debug>(answer: Result<T, HostedError>) -> &'static str {
     match answer {

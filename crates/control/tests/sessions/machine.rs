@@ -281,6 +281,8 @@ impl Attachment for Served {
         self.0.budgets.lock().unwrap().push(budget);
     }
 
+    fn wait_since(&self, _: std::time::Instant) {}
+
     fn set_web_search(&self, _: bool) {}
 
     async fn detach(self: Box<Self>) {

@@ -11,6 +11,8 @@ mod machine;
 mod outliving;
 mod restarts;
 mod runtime;
+mod service;
+mod spares;
 mod stage;
 mod streams;
 mod turns;
