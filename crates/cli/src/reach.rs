@@ -8,7 +8,7 @@ use crate::render::text::{one_line, safe};
 use crate::settings::known_admin_key;
 use change_set::printable;
 use client::{Client, ClientError, UrlError};
-use control::{AdminKey, ServerAddress};
+use hosted::{AdminKey, ServerAddress};
 use domain::{SessionId, WorkspaceId};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::layers::{Layers, Source};
 use crate::services::Upstream;
 use configuration::{Tuning, key_file, shown};
-use control::AdminKey;
+use hosted::AdminKey;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

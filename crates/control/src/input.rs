@@ -1,6 +1,8 @@
 //! What a client sends to a session. Checked where it enters; what it means is decided by the session's owner.
 
+use crate::{AnswerError, SendError};
 use domain::EventId;
+use wire::event_input::EventInput;
 use wire::{Body, Confirmation, ContentBlock, Event, Text};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +56,42 @@ impl Input {
                 is_error,
                 session_thread_id,
             },
+        })
+    }
+}
+
+impl TryFrom<EventInput> for Input {
+    type Error = SendError;
+
+    fn try_from(event: EventInput) -> Result<Self, SendError> {
+        let call = |id: String| {
+            id.parse().map_err(|_| {
+                let id: String = id.chars().take(64).collect();
+                SendError::Answer(AnswerError::NoId { id })
+            })
+        };
+        Ok(match event {
+            EventInput::UserMessage { content } => Self::Message { content },
+            EventInput::UserInterrupt {} => Self::Interrupt,
+            EventInput::UserToolConfirmation {
+                tool_use_id,
+                result,
+                deny_message,
+            } => Self::Confirm {
+                tool_use_id: call(tool_use_id)?,
+                result,
+                deny_message,
+            },
+            EventInput::UserCustomToolResult {
+                custom_tool_use_id,
+                content,
+                is_error,
+            } => Self::CustomToolResult {
+                custom_tool_use_id: call(custom_tool_use_id)?,
+                content,
+                is_error,
+            },
+            EventInput::SystemMessage { content } => Self::System { content },
         })
     }
 }

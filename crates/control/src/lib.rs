@@ -2,8 +2,6 @@
 //!
 //! What comes in is stored before it is acted on; what comes out is stored before it is shown and before the guest may
 //! forget it. Whatever a runtime, a guest or an agent does ends at worst its own session.
-//!
-//! What does not run is in `resources`; who has this crate has that one's names too.
 
 mod admit;
 mod asks;
@@ -12,7 +10,6 @@ mod entries;
 mod entry;
 mod error;
 mod events;
-mod hosted;
 mod hub;
 mod input;
 mod left_behind;
@@ -35,17 +32,13 @@ mod update;
 pub use asks::AnswerError;
 pub use error::{AccessError, BeginError, CleanupFailure, CreateError, SendError, StartError};
 pub use events::{EventStream, Item, Told};
-pub use hosted::{Hosted, HostedError};
 pub use input::Input;
 pub use network::{Attachment, Grant, Network, NetworkError};
 pub use readers::Readers;
-pub use resources::{
-    AdminKey, AdminKeyError, Agents, Caller, Environments, Keys, Origin, ResourceError, Resources, Secret,
-    ServerAddress,
-};
+pub use record::rules;
 pub use sessions::{Control, Idle, NewSession, Parts, Runtime};
 pub use settings::{Bounds, Deadlines, Lifetime, RuntimeTemplate, Settings, Templates};
 pub use store::LoggedEvent;
-pub use summary::Summary;
+pub use summary::{Summary, active};
 pub use translate::toolset::{CustomTool, Permission, Toolset};
-pub use update::Refused;
+pub use update::{Budgeting, Changed, Decide, Refused, Update};

@@ -65,6 +65,14 @@ pub(crate) struct Record {
     pub rules: policy::Rules,
 }
 
+/// What a session's sandbox may reach.
+pub fn rules(row: &store::Session) -> Result<policy::Rules, store::Error> {
+    serde_json::from_value(row.egress_rules.clone()).map_err(|error| store::Error::Corrupt {
+        what: format!("session {}", row.id),
+        reason: error.to_string(),
+    })
+}
+
 impl Record {
     pub(crate) fn read(mut row: store::Session) -> Result<Self, store::Error> {
         let corrupt = |error: serde_json::Error| store::Error::Corrupt {
@@ -72,7 +80,8 @@ impl Record {
             reason: error.to_string(),
         };
         let settings = serde_json::from_value(row.settings.take()).map_err(corrupt)?;
-        let rules = serde_json::from_value(row.egress_rules.take()).map_err(corrupt)?;
+        let rules = rules(&row)?;
+        row.egress_rules.take();
         if let Some(hosting) = &mut row.hosting {
             hosting.resource.take();
         }

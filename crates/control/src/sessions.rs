@@ -215,7 +215,7 @@ impl Control {
         self.send(id, vec![Input::Interrupt]).await.map(drop)
     }
 
-    pub(crate) async fn update(&self, id: &SessionId, update: Update) -> Result<(), SendError> {
+    pub async fn update(&self, id: &SessionId, update: Update) -> Result<(), SendError> {
         let entry = self.entry(id).await?;
         let update = Box::new(update);
         self.ask(&entry, id, |reply| Command::Update { update, reply })
@@ -256,7 +256,7 @@ impl Control {
     }
 
     /// Ends the runtime and the sandbox of a session that rests or waits; it takes nothing any more.
-    pub(crate) async fn archive(&self, id: &SessionId) -> Result<(), AccessError> {
+    pub async fn archive(&self, id: &SessionId) -> Result<(), AccessError> {
         let entry = self.entry(id).await?;
         if entry.is_terminated() {
             return Ok(self.store().archive_session(id).await?);
@@ -274,7 +274,7 @@ impl Control {
     }
 
     /// The same, unless it is running.
-    pub(crate) async fn delete(&self, id: &SessionId) -> Result<(), AccessError> {
+    pub async fn delete(&self, id: &SessionId) -> Result<(), AccessError> {
         self.take_away(id, End::Delete).await
     }
 
@@ -296,7 +296,7 @@ impl Control {
         Ok(self.shared.parts.store.sessions().await?)
     }
 
-    pub(crate) fn store(&self) -> &Store {
+    pub fn store(&self) -> &Store {
         &self.shared.parts.store
     }
 

@@ -134,7 +134,7 @@ async fn result_text(
 
 /// Time in which the session was running: from each start to the stop after it. A turn that is under way, or that was
 /// cut, counts up to the last event.
-pub(crate) async fn active(store: &Store, id: &SessionId) -> Result<Duration, store::Error> {
+pub async fn active(store: &Store, id: &SessionId) -> Result<Duration, store::Error> {
     let types = [
         "session.status_running",
         "session.status_idle",

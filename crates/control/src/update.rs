@@ -3,17 +3,17 @@
 use crate::Toolset;
 use domain::{Cost, SessionId};
 use serde_json::Value;
-use wire::Body;
+use wire::{Body, Invalid};
 
 /// What a change comes to, decided when its turn has come.
-pub(crate) struct Update {
+pub struct Update {
     pub decide: Decide,
 }
 
-pub(crate) type Decide = Box<dyn FnOnce(&store::Session) -> Result<Changed, Refused> + Send>;
+pub type Decide = Box<dyn FnOnce(&store::Session) -> Result<Changed, Refused> + Send>;
 
 #[derive(Debug, Clone)]
-pub(crate) struct Changed {
+pub struct Changed {
     pub title: Option<String>,
     /// What the API alone keeps of the session, as it is from now.
     pub resource: Value,
@@ -26,7 +26,7 @@ pub(crate) struct Changed {
 
 /// What becomes of the hard limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Budgeting {
+pub enum Budgeting {
     Same,
     Limit(Cost),
     Unlimited,
@@ -52,12 +52,12 @@ impl Refused {
         }
     }
 
-    pub(crate) fn archived(session: &SessionId) -> Self {
+    pub fn archived(session: &SessionId) -> Self {
         let message = format!("session {session} is archived: start a new one");
         Self::conflict("session_archived", message)
     }
 
-    pub(crate) fn terminated(session: &SessionId) -> Self {
+    pub fn terminated(session: &SessionId) -> Self {
         let message = format!("session {session} is terminated: start a new one");
         Self::conflict("session_terminated", message)
     }
@@ -68,5 +68,15 @@ impl Refused {
             "session {session} is running and cannot be {what}: send a user.interrupt, and wait until it is idle"
         );
         Self::conflict("session_running", message)
+    }
+}
+
+impl From<Invalid> for Refused {
+    fn from(invalid: Invalid) -> Self {
+        Self {
+            code: invalid.code,
+            message: invalid.to_string(),
+            conflict: false,
+        }
     }
 }

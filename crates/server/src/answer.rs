@@ -195,8 +195,8 @@ impl Answering {
         let keys = self.api.resources.keys();
         let identity = authentication::identify(keys, &head.headers, route.access).await?;
         match &identity.caller {
-            control::Caller::Admin => tracing::Span::current().record("key", "admin"),
-            control::Caller::Key { id, .. } => tracing::Span::current().record("key", id.as_str()),
+            hosted::Caller::Admin => tracing::Span::current().record("key", "admin"),
+            hosted::Caller::Key { id, .. } => tracing::Span::current().record("key", id.as_str()),
         };
         self.meter.admit(&identity.caller, route.class, Instant::now())?;
         Ok(identity)
@@ -281,7 +281,7 @@ mod tests {
     use super::*;
     use crate::reply::whole;
     use crate::{Config, NoUpstream};
-    use control::{AdminKey, Resources};
+    use hosted::{AdminKey, Resources};
     use http_body_util::BodyExt as _;
     use store::{Instance, Store};
 

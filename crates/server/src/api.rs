@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use control::{Hosted, Resources};
+use hosted::{Hosted, Resources};
 use metrics::Metrics;
 use std::sync::Arc;
 use traces::Traces;

@@ -2,7 +2,8 @@
 
 use crate::reply::{Reply, whole};
 use crate::request_id::RequestId;
-use control::{AccessError, CreateError, HostedError, Refused, ResourceError, SendError};
+use control::{AccessError, CreateError, Refused, SendError};
+use hosted::{HostedError, ResourceError};
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value};

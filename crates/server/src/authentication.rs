@@ -3,7 +3,7 @@
 use crate::api_error::ApiError;
 use crate::route::Access;
 use crate::websocket::handshake;
-use control::{Caller, Keys};
+use hosted::{Caller, Keys};
 use domain::WorkspaceId;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};

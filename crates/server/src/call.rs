@@ -7,7 +7,7 @@ use crate::body::Reader;
 use crate::ending::Ending;
 use crate::rate::Meter;
 use crate::router::Parameters;
-use control::Hosted;
+use hosted::Hosted;
 use domain::WorkspaceId;
 use futures_util::future::BoxFuture;
 use http::request::Parts;

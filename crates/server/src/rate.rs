@@ -2,7 +2,7 @@
 
 use crate::api_error::ApiError;
 use crate::config::Rates;
-use control::Caller;
+use hosted::Caller;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;

@@ -3,7 +3,7 @@
 use crate::scripted::{Answer, Scripted};
 use crate::support::{Broken, Host};
 use cli::Asked;
-use control::{AdminKey, Resources, ServerAddress};
+use hosted::{AdminKey, Resources, ServerAddress};
 use server::{Api, Config, NoUpstream};
 use std::sync::Arc;
 use store::{Instance, Store};

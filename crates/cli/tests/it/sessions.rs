@@ -4,7 +4,8 @@
 
 use crate::support::{Broken, Called, Host, NoNetwork, NoSandbox};
 use client::Client;
-use control::{AdminKey, Control, Hosted, Parts, Resources, ServerAddress, Settings};
+use control::{Control, Parts, Settings};
+use hosted::{AdminKey, Hosted, Resources, ServerAddress};
 use serde_json::{Value, json};
 use server::{Api, Config, Ending, NoUpstream, Rates};
 use std::sync::Arc;

@@ -2,7 +2,8 @@
 
 use crate::service::{Service, toolset};
 use crate::stage::{Stage, until, within};
-use control::{AccessError, HostedError, Refused, SendError};
+use control::{AccessError, Refused, SendError};
+use hosted::{HostedError};
 use domain::SessionStatus;
 use serde_json::{Value, json};
 use wire::StopReason;

@@ -1,7 +1,7 @@
 //! The API over a stage.
 
 use crate::stage::Stage;
-use control::{AdminKey, Hosted, HostedError, Resources};
+use hosted::{AdminKey, Hosted, HostedError, Resources};
 use domain::{SessionId, WorkspaceId};
 use serde_json::{Value, json};
 use wire::sessions::Session;

@@ -9,7 +9,7 @@ use crate::json;
 use crate::rate::{Class, Meter};
 use crate::request_id::RequestId;
 use crate::route::Access;
-use control::Hosted;
+use hosted::Hosted;
 use domain::SessionId;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, StatusCode};

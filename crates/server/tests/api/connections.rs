@@ -1,7 +1,7 @@
 //! Connections: slow, greedy, half-closed and too many of them; and the end of the server.
 
 use crate::{ADMIN, resources};
-use control::Resources;
+use hosted::Resources;
 use server::{Api, Config, Ending, Limits, NoUpstream};
 use std::net::SocketAddr;
 use std::sync::Arc;

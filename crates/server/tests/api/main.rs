@@ -19,7 +19,8 @@ mod websocket;
 mod workspaces;
 
 use bytes::Bytes;
-use control::{AdminKey, Control, Hosted, Parts, Resources, Settings};
+use control::{Control, Parts, Settings};
+use hosted::{AdminKey, Hosted, Resources};
 use domain::WorkspaceId;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};

@@ -2,7 +2,7 @@
 
 use crate::no_sandbox::NoSandbox;
 use crate::{ADMIN, ENDLESS, api_on};
-use control::Hosted;
+use hosted::Hosted;
 use domain::{SessionId, WorkspaceId};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};

@@ -4,7 +4,7 @@ use crate::arguments::DataArgument;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::reach::{Reach, Server};
-use control::{Keys, ResourceError};
+use hosted::{Keys, ResourceError};
 use domain::KeyId;
 use store::{Instance, Store};
 use wire::keys::{All, Create, Created, Key};

@@ -1,20 +1,13 @@
-//! Sessions of the API: made from an agent and an environment, seen by their workspace alone.
+//! What can be asked of them.
 
-mod change;
-mod made;
-mod urls;
-mod view;
-
-use crate::record::Record;
-use crate::update::Update;
-use crate::{
-    AccessError, BeginError, Control, CreateError, EventStream, Input, Refused, ResourceError, Resources,
-    SendError,
+use crate::change::decide;
+use crate::made::Made;
+use crate::{ResourceError, Resources, urls};
+use control::{
+    AccessError, BeginError, Control, CreateError, EventStream, Input, Refused, SendError, Update,
 };
-use change::decide;
 use domain::{AgentId, EnvironmentId, EventId, SessionId, SessionStatus, WorkspaceId};
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use made::Made;
 use store::{EventFilter, SessionFilter};
 use time::{Duration, OffsetDateTime};
 use wire::page::{Listing, Order, Position, TwoWayPage};
@@ -29,7 +22,7 @@ const AT_ONCE: usize = 8;
 /// A handle; cheap to clone.
 #[derive(Clone)]
 pub struct Hosted {
-    control: Control,
+    pub(crate) control: Control,
     resources: Resources,
 }
 
@@ -235,7 +228,7 @@ impl Hosted {
         let row = self.find(workspace, id).await?;
         open_for_changes(&row)?;
         if urls::any(&sent.events) {
-            urls::check("events", &sent.events, &Record::read(row)?.rules)?;
+            urls::check("events", &sent.events, &control::rules(&row)?)?;
         }
         let inputs: Result<Vec<_>, _> = sent.events.into_iter().map(Input::try_from).collect();
         let stored = self.control.send(id, inputs?).await?;

@@ -1,7 +1,7 @@
 //! What a session was made from: kept with it, and turned into what its owner needs.
 
-use super::HostedError;
-use crate::{CustomTool, NewSession, Permission, Refused, Runtime, Toolset};
+use crate::HostedError;
+use control::{CreateError, CustomTool, NewSession, Permission, Refused, Runtime, Toolset};
 use domain::{Cost, PriceTable, WorkspaceId};
 use serde::{Deserialize, Serialize};
 use store::Hosting;
@@ -13,7 +13,7 @@ use wire::{Budget, Invalid};
 
 /// What the API alone keeps of a session.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Made {
+pub(crate) struct Made {
     pub agent: SessionAgent,
     pub metadata: Metadata,
     pub budget: Option<Budget>,
@@ -22,7 +22,7 @@ pub(super) struct Made {
 }
 
 impl Made {
-    pub(super) fn of(row: &store::Session) -> Result<Self, store::Error> {
+    pub(crate) fn of(row: &store::Session) -> Result<Self, store::Error> {
         let resource = row.hosting.as_ref().map(|hosting| &hosting.resource);
         let resource = resource.cloned().unwrap_or_default();
         serde_json::from_value(resource).map_err(|error| store::Error::Corrupt {
@@ -31,7 +31,7 @@ impl Made {
         })
     }
 
-    pub(super) fn session(
+    pub(crate) fn session(
         mut self,
         workspace: &WorkspaceId,
         environment: &Environment,
@@ -45,7 +45,7 @@ impl Made {
         if self.budgeted {
             budgetable(&self.agent)?;
         }
-        let resource = serde_json::to_value(&self).map_err(|error| crate::CreateError::Settings {
+        let resource = serde_json::to_value(&self).map_err(|error| CreateError::Settings {
             reason: error.to_string(),
         })?;
         Ok(NewSession {
@@ -73,7 +73,7 @@ impl Made {
 }
 
 /// A budget can be kept only where it is known what a model costs.
-pub(super) fn budgetable(agent: &SessionAgent) -> Result<(), Refused> {
+pub(crate) fn budgetable(agent: &SessionAgent) -> Result<(), Refused> {
     let model = &agent.model.id;
     match PriceTable::built_in().model(model) {
         Some(_) => Ok(()),
@@ -86,12 +86,12 @@ pub(super) fn budgetable(agent: &SessionAgent) -> Result<(), Refused> {
 }
 
 /// The schema has checked that the amount is a number of cents.
-pub(super) fn cost(budget: &Budget) -> Cost {
+pub(crate) fn cost(budget: &Budget) -> Cost {
     let cents: u64 = budget.max_list_cost.amount.parse().unwrap_or(0);
     Cost::from_nano_usd(cents.saturating_mul(Cost::CENT.nano_usd))
 }
 
-pub(super) fn toolset(agent: &SessionAgent) -> Toolset {
+pub(crate) fn toolset(agent: &SessionAgent) -> Toolset {
     let mut toolset = Toolset::default();
     for tool in &agent.tools {
         match tool {

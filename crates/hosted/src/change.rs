@@ -1,14 +1,13 @@
 //! What an update of a session comes to. Pure.
 
-use super::made::{Made, budgetable, cost, toolset};
-use crate::Refused;
-use crate::update::{Budgeting, Changed};
+use crate::made::{Made, budgetable, cost, toolset};
+use control::{Budgeting, Changed, Refused};
 use domain::Cost;
 use serde_json::{Value, json};
 use wire::sessions::{BudgetInput, Update};
-use wire::{Body, Budget, Invalid, Patch, metadata};
+use wire::{Body, Budget, Patch, metadata};
 
-pub(super) fn decide(row: &store::Session, update: Update, spent: Cost) -> Result<Changed, Refused> {
+pub(crate) fn decide(row: &store::Session, update: Update, spent: Cost) -> Result<Changed, Refused> {
     let mut made = Made::of(row).map_err(|error| refused(None, error.to_string()))?;
     let before = made.clone();
     let mut title = row.title.clone();
@@ -70,12 +69,6 @@ fn refused(code: Option<&'static str>, message: String) -> Refused {
         code,
         message,
         conflict: false,
-    }
-}
-
-impl From<Invalid> for Refused {
-    fn from(invalid: Invalid) -> Self {
-        refused(invalid.code, invalid.to_string())
     }
 }
 

@@ -6,12 +6,12 @@ use wire::event_input::EventInput;
 use wire::{ContentBlock, DocumentSource, ImageSource, Invalid};
 
 /// Whether the events have any.
-pub(super) fn any(events: &[EventInput]) -> bool {
+pub(crate) fn any(events: &[EventInput]) -> bool {
     events.iter().flat_map(content).any(|block| url(block).is_some())
 }
 
 /// Events are at `field` of the request.
-pub(super) fn check(field: &str, events: &[EventInput], rules: &Rules) -> Result<(), Invalid> {
+pub(crate) fn check(field: &str, events: &[EventInput], rules: &Rules) -> Result<(), Invalid> {
     for (event, sent) in events.iter().enumerate() {
         for (block, shown) in content(sent).iter().enumerate() {
             let Some(url) = url(shown) else { continue };

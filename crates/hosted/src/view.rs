@@ -1,12 +1,10 @@
 //! A session as the API shows it.
 
-use super::made::Made;
-use super::{Hosted, HostedError};
-use crate::{AnswerError, Input, SendError, summary};
+use crate::made::Made;
+use crate::{Hosted, HostedError};
 use domain::{Cost, SandboxState, SessionStatus};
 use time::OffsetDateTime;
 use wire::SessionUsage;
-use wire::event_input::EventInput;
 use wire::sessions::{CostFacts, Facts, RuntimeFacts, SandboxFacts, Session, Stats};
 
 /// Of one sandbox, in billionths of a US dollar: five cents an hour.
@@ -14,11 +12,11 @@ const NANO_USD_PER_SECOND: f64 = 5e7 / 3600.0;
 const RUNTIME: &str = "native";
 
 impl Hosted {
-    pub(super) async fn view(&self, row: store::Session) -> Result<Session, HostedError> {
+    pub(crate) async fn view(&self, row: store::Session) -> Result<Session, HostedError> {
         let store = self.control.store();
         let (sums, active, sandboxes) = tokio::try_join!(
             store.model_call_sums(&row.id),
-            summary::active(store, &row.id),
+            control::active(store, &row.id),
             store.sandboxes_of(&row.id),
         )?;
         let made = Made::of(&row)?;
@@ -75,42 +73,6 @@ impl Hosted {
                     sandbox_time: sandbox_cost.into(),
                 },
             },
-        })
-    }
-}
-
-impl TryFrom<EventInput> for Input {
-    type Error = SendError;
-
-    fn try_from(event: EventInput) -> Result<Self, SendError> {
-        let call = |id: String| {
-            id.parse().map_err(|_| {
-                let id: String = id.chars().take(64).collect();
-                SendError::Answer(AnswerError::NoId { id })
-            })
-        };
-        Ok(match event {
-            EventInput::UserMessage { content } => Self::Message { content },
-            EventInput::UserInterrupt {} => Self::Interrupt,
-            EventInput::UserToolConfirmation {
-                tool_use_id,
-                result,
-                deny_message,
-            } => Self::Confirm {
-                tool_use_id: call(tool_use_id)?,
-                result,
-                deny_message,
-            },
-            EventInput::UserCustomToolResult {
-                custom_tool_use_id,
-                content,
-                is_error,
-            } => Self::CustomToolResult {
-                custom_tool_use_id: call(custom_tool_use_id)?,
-                content,
-                is_error,
-            },
-            EventInput::SystemMessage { content } => Self::System { content },
         })
     }
 }
