@@ -5,8 +5,8 @@ use crate::gateway::Shared;
 use crate::session::Session;
 use domain::{Cost, Usage};
 use std::sync::Arc;
-use std::time::Instant;
 use std::time::Duration;
+use std::time::Instant;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 

@@ -3,8 +3,8 @@
 use crate::api_error::ApiError;
 use crate::route::Access;
 use crate::websocket::handshake;
-use hosted::{Caller, Keys};
 use domain::WorkspaceId;
+use hosted::{Caller, Keys};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 

@@ -3,8 +3,8 @@
 use crate::service::{Service, toolset};
 use crate::stage::{Stage, until, within};
 use control::{AccessError, Refused, SendError};
-use hosted::{HostedError};
 use domain::SessionStatus;
+use hosted::HostedError;
 use serde_json::{Value, json};
 use wire::StopReason;
 

@@ -1,8 +1,8 @@
 //! The API over a stage.
 
 use crate::stage::Stage;
-use hosted::{AdminKey, Hosted, HostedError, Resources};
 use domain::{SessionId, WorkspaceId};
+use hosted::{AdminKey, Hosted, HostedError, Resources};
 use serde_json::{Value, json};
 use wire::sessions::Session;
 

@@ -20,8 +20,8 @@ mod workspaces;
 
 use bytes::Bytes;
 use control::{Control, Parts, Settings};
-use hosted::{AdminKey, Hosted, Resources};
 use domain::WorkspaceId;
+use hosted::{AdminKey, Hosted, Resources};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use no_sandbox::{NoNetwork, NoSandbox};

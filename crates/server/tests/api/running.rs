@@ -2,8 +2,8 @@
 
 use crate::no_sandbox::NoSandbox;
 use crate::{ADMIN, ENDLESS, api_on};
-use hosted::Hosted;
 use domain::{SessionId, WorkspaceId};
+use hosted::Hosted;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};

@@ -4,8 +4,8 @@ use crate::arguments::DataArgument;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::reach::{Reach, Server};
-use hosted::{Keys, ResourceError};
 use domain::KeyId;
+use hosted::{Keys, ResourceError};
 use store::{Instance, Store};
 use wire::keys::{All, Create, Created, Key};
 
