@@ -35,7 +35,7 @@ pub use events::{EventStream, Item, Told};
 pub use input::Input;
 pub use network::{Attachment, Grant, Network, NetworkError};
 pub use readers::Readers;
-pub use record::rules;
+pub use record::{rules, runtime};
 pub use sessions::{Control, Idle, NewSession, Parts, Runtime};
 pub use settings::{Bounds, Deadlines, Lifetime, RuntimeTemplate, Settings, Templates};
 pub use store::LoggedEvent;

@@ -39,6 +39,7 @@ use crate::{AccessError, Idle, SendError};
 use domain::SandboxId;
 pub(crate) use ending::{End, remove};
 use interrupt::Interrupt;
+pub(crate) use recovery::sandbox_lost;
 pub(crate) use spare::{Spare, prepare};
 use std::collections::VecDeque;
 use std::sync::Arc;

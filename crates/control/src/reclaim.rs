@@ -6,12 +6,13 @@
 use crate::conclusion::Conclusion;
 use crate::events::Item;
 use crate::hub::Hub;
+use crate::owner::sandbox_lost;
 use crate::sessions::Parts;
 use crate::{Idle, StartError, place, summary};
 use domain::{EventId, SandboxId, SessionStatus};
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use std::collections::BTreeSet;
-use store::{Append, Query, Session, Store};
+use store::{Append, Query, Sandbox, Session, Store};
 use time::OffsetDateTime;
 use wire::{Body, Event, ModelUsage, SessionUsage};
 
@@ -75,6 +76,15 @@ pub(crate) async fn survey(parts: &Parts) -> Result<Vec<Session>, StartError> {
             }
         }
     }
+    let lost = recorded.iter().filter(|sandbox| !there.contains(&sandbox.id));
+    let lost: Vec<_> = lost
+        .filter(|sandbox| !sessions.iter().any(|session| session.id == sandbox.session))
+        .map(|sandbox| tell_of_loss(parts, sandbox).boxed())
+        .collect();
+    futures_util::stream::iter(lost)
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<()>()
+        .await?;
     let spare = parts.store.spare_sandboxes().await?;
     let gone = recorded.into_iter().map(|sandbox| sandbox.id);
     let ended = gone
@@ -98,6 +108,19 @@ pub(crate) async fn survey(parts: &Parts) -> Result<Vec<Session>, StartError> {
         })
         .await;
     Ok(sessions)
+}
+
+/// Says in the log of a session that was not at work that the sandbox it had is gone.
+async fn tell_of_loss(parts: &Parts, sandbox: &Sandbox) -> Result<(), store::Error> {
+    let row = parts.store.session(&sandbox.session).await?;
+    let takes_messages = row.archived_at.is_none() && row.status != SessionStatus::Terminated;
+    if row.sandbox.as_ref() != Some(&sandbox.id) || !takes_messages {
+        return Ok(());
+    }
+    let epoch = parts.store.claim_session(&row.id).await?;
+    let event = Event::new(sandbox_lost(), OffsetDateTime::now_utc());
+    parts.store.append(Append::new(row.id, epoch, [event])).await?;
+    Ok(())
 }
 
 /// Claims a session that was left in the middle of a turn and ends the turn in its log.

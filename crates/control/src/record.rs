@@ -73,6 +73,20 @@ pub fn rules(row: &store::Session) -> Result<policy::Rules, store::Error> {
     })
 }
 
+/// Which program plays a session's agent.
+pub fn runtime(row: &store::Session) -> Result<Runtime, store::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Played {
+        runtime: Runtime,
+    }
+    let played = Played::deserialize(&row.settings).map_err(|error| store::Error::Corrupt {
+        what: format!("session {}", row.id),
+        reason: error.to_string(),
+    })?;
+    Ok(played.runtime)
+}
+
 impl Record {
     pub(crate) fn read(mut row: store::Session) -> Result<Self, store::Error> {
         let corrupt = |error: serde_json::Error| store::Error::Corrupt {

@@ -337,7 +337,8 @@ impl Start {
         )))
     }
 
-    /// How the conversation goes on: by the transcript that is in the sandbox, or by one made from the log.
+    /// How the conversation goes on: by the transcript that is in the sandbox where it was all the time, or by one made
+    /// from the log.
     async fn conversation(
         &self,
         place: &Place,
@@ -346,9 +347,15 @@ impl Start {
     ) -> Result<Conversation, String> {
         let id = message::conversation_uuid(&self.record.row.id);
         let unreachable = |error: ClientError| format!("the conversation could not be restored: {error}");
-        let may_have_one = matches!(files, None | Some(Files::Kept));
-        if may_have_one && self.has_transcript(place, id).await.map_err(unreachable)? {
+        if files.is_none() && self.has_transcript(place, id).await.map_err(unreachable)? {
             return Ok(Conversation::Resumed(id));
+        }
+        if let (Some(Files::Kept), Some(torn)) = (files, self.transcript_path(id)) {
+            // It may have been cut in the middle of what was being written, or filled with nothing: the log is whole.
+            match place.client.delete_file(torn).await {
+                Err(error) if error.kind() != Some(ErrorKind::NotFound) => return Err(unreachable(error)),
+                _ => {}
+            }
         }
         let events = conversation(&self.parts.store, &self.record.row.id).await;
         let events = events.map_err(|error| format!("the conversation could not be read: {error}"))?;
@@ -380,15 +387,20 @@ impl Start {
         Ok(Conversation::From(path))
     }
 
-    async fn has_transcript(&self, place: &Place, conversation: Uuid) -> Result<bool, ClientError> {
+    /// Where runtimes keep the transcript of a conversation.
+    fn transcript_path(&self, conversation: Uuid) -> Option<String> {
         let template = self.template();
-        let Some(config) = template.environment.get("CLAUDE_CONFIG_DIR") else {
-            return Ok(false);
-        };
+        let config = template.environment.get("CLAUDE_CONFIG_DIR")?;
         let slug = template
             .directory
             .replace(|character: char| !character.is_ascii_alphanumeric(), "-");
-        let path = format!("{config}/projects/{slug}/{conversation}.jsonl");
+        Some(format!("{config}/projects/{slug}/{conversation}.jsonl"))
+    }
+
+    async fn has_transcript(&self, place: &Place, conversation: Uuid) -> Result<bool, ClientError> {
+        let Some(path) = self.transcript_path(conversation) else {
+            return Ok(false);
+        };
         match place.client.read_file(path, 0, 1).await {
             Ok(bytes) => Ok(!bytes.is_empty()),
             Err(error) if error.kind() == Some(ErrorKind::NotFound) => Ok(false),

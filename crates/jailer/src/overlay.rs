@@ -6,6 +6,7 @@
 
 use crate::error::StepError;
 use crate::mounts::{self, Attributes};
+use crate::plan::Durability;
 use crate::root;
 use crate::shell::{Part, Parts};
 
@@ -19,23 +20,24 @@ pub fn attach_layer(parts: &mut Parts, part: Part, name: &str) -> Result<(), Ste
 
 /// Puts an overlay of layer `lower` at a path below the new root. Its upper and work directories are `<name>/upper` and
 /// `<name>/work` of the disk.
-pub fn mount(lower: &str, name: &str, relative: &str) -> Result<(), StepError> {
+pub fn mount(lower: &str, name: &str, relative: &str, durability: Durability) -> Result<(), StepError> {
     let lower = format!("{LAYERS}/{lower}");
     let (upper, work) = (
         format!("{LAYERS}/disk/{name}/upper"),
         format!("{LAYERS}/disk/{name}/work"),
     );
-    let options = [
+    let mut options = vec![
         ("source", "overlay"),
         ("lowerdir", lower.as_str()),
         ("upperdir", &upper),
         ("workdir", &work),
-        // Nothing is synced when it goes: the disk is, by whoever keeps it.
-        ("volatile", ""),
         ("userxattr", ""),
         ("redirect_dir", "nofollow"),
         ("metacopy", "off"),
     ];
+    if durability == Durability::Volatile {
+        options.push(("volatile", ""));
+    }
     let overlay = mounts::new(
         "overlay",
         &options,

@@ -58,12 +58,12 @@ pub enum PrepareStep {
 #[serde(rename_all = "snake_case")]
 pub enum EnterStep {
     AttachLayers,
-    RootOverlay,
+    RootOverlay(Durability),
     /// The image as it is.
     AttachRoot,
     AttachUsr,
     AttachRuntime,
-    WorkspaceOverlay,
+    WorkspaceOverlay(Durability),
     /// Paths below the workspace that are hidden.
     Mask(Vec<String>),
     AttachChanges,
@@ -87,6 +87,16 @@ pub enum EnterStep {
     DropCapabilities,
     HideFromAgent,
     Seccomp,
+}
+
+/// What a program in a sandbox may expect of a file that it has synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// It is on the disk, whatever becomes of the machine.
+    Synced,
+    /// Nothing: the sandbox does not outlive its host.
+    Volatile,
 }
 
 pub fn shell(machine: &Machine) -> Vec<ShellStep> {
@@ -136,13 +146,19 @@ pub fn claim_reader() -> Vec<ClaimStep> {
 
 /// `masked` is relative to the workspace.
 pub fn enter(machine: &Machine, spec: &Spec, (masked, stays): (Vec<String>, bool)) -> Vec<EnterStep> {
+    let durability = if stays {
+        Durability::Synced
+    } else {
+        Durability::Volatile
+    };
     let mut steps = vec![
         EnterStep::AttachLayers,
-        EnterStep::RootOverlay,
+        EnterStep::RootOverlay(durability),
         EnterStep::AttachUsr,
     ];
     steps.extend(spec.runtime.is_some().then_some(EnterStep::AttachRuntime));
-    steps.extend(spec.workspace.is_some().then_some(EnterStep::WorkspaceOverlay));
+    let workspace = EnterStep::WorkspaceOverlay(durability);
+    steps.extend(spec.workspace.is_some().then_some(workspace));
     steps.extend((!masked.is_empty()).then_some(EnterStep::Mask(masked)));
     steps.extend([
         EnterStep::AttachKernelFiles,
@@ -239,7 +255,11 @@ mod tests {
     fn a_reader_sees_neither_usr_nor_workspace() {
         let steps = enter_reader();
         assert!(!steps.contains(&EnterStep::AttachUsr));
-        assert!(!steps.contains(&EnterStep::WorkspaceOverlay));
+        assert!(
+            !steps
+                .iter()
+                .any(|step| matches!(step, EnterStep::WorkspaceOverlay(_)))
+        );
         assert!(steps.contains(&EnterStep::Landlock { writable: false }));
     }
 

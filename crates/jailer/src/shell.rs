@@ -167,12 +167,12 @@ fn enter(step: &EnterStep, parts: &mut Parts, listeners: &mut Vec<OwnedFd>) -> R
     match step {
         EnterStep::AttachLayers => overlay::attach_layer(parts, Part::Image, "image")
             .and_then(|()| overlay::attach_layer(parts, Part::Disk, "disk")),
-        EnterStep::RootOverlay => overlay::mount("image", "root", ""),
+        EnterStep::RootOverlay(durability) => overlay::mount("image", "root", "", *durability),
         EnterStep::AttachRoot => root::attach(parts, Part::Image, ""),
         EnterStep::AttachUsr => root::attach_usr(parts),
         EnterStep::AttachRuntime => root::attach(parts, Part::Runtime, root::RUNTIME),
-        EnterStep::WorkspaceOverlay => overlay::attach_layer(parts, Part::Workspace, "workspace")
-            .and_then(|()| overlay::mount("workspace", "workspace", "workspace")),
+        EnterStep::WorkspaceOverlay(durability) => overlay::attach_layer(parts, Part::Workspace, "workspace")
+            .and_then(|()| overlay::mount("workspace", "workspace", "workspace", *durability)),
         EnterStep::Mask(paths) => root::mask_workspace(paths),
         EnterStep::AttachChanges => root::attach(parts, Part::Changes, root::CHANGES),
         EnterStep::AttachKernelFiles => root::attach_kernel_files(),

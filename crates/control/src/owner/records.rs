@@ -183,7 +183,11 @@ impl Owner {
                 error.message
             );
         }
+        let had_spare = self.has_spare();
         place::tell(&self.leave_place().await);
+        if !had_spare {
+            self.tell_of_loss().await?;
+        }
         self.end_or_go_on(conclusion).await
     }
 }

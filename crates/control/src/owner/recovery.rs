@@ -21,6 +21,16 @@ use wire::{Body, Event, RetryStatus, SessionError, SessionErrorType, StopReason}
 /// Before the second attempt to go on, and the third and each later one.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
+/// What is told where a session has lost its sandbox while it was not at work.
+pub(crate) fn sandbox_lost() -> Body {
+    let message = "the session's sandbox is gone, as when the machine or hostler's jailer was stopped. Its files are \
+                   kept, but for what was written shortly before and not synced; processes that the agent started are \
+                   gone. The next message starts a new one";
+    Body::SessionError {
+        error: SessionError::new(SessionErrorType::UnknownError, message, RetryStatus::Retrying),
+    }
+}
+
 impl Owner {
     /// Looks for what an owner before this one left, and goes on with its turn.
     pub(super) async fn take_over(&mut self) -> Result<(), Quit> {
@@ -220,8 +230,22 @@ impl Owner {
         self.lost(reason.to_owned()).await
     }
 
-    pub(super) async fn did_not_start(&mut self, reason: String) -> Result<(), Quit> {
+    pub(super) async fn did_not_start(&mut self, reason: String, not_found: bool) -> Result<(), Quit> {
         place::tell(&self.leave_place().await);
+        if not_found {
+            self.tell_of_loss().await?;
+        }
         self.lost(reason).await
+    }
+
+    /// Says in the log of a session that is not at work that its sandbox is gone. A turn that is says so itself.
+    pub(super) async fn tell_of_loss(&mut self) -> Result<(), Quit> {
+        if self.turn.as_ref().is_some_and(|turn| !turn.is_paused()) {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        batch.body(sandbox_lost());
+        let append = self.append(&batch);
+        self.write(append, batch).await
     }
 }

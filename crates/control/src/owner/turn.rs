@@ -261,7 +261,7 @@ impl Owner {
                 if started.not_found {
                     place::tell(&place::destroy(&self.parts, &sandbox).await);
                 }
-                self.did_not_start(reason).await?;
+                self.did_not_start(reason, started.not_found).await?;
             }
         }
         if std::mem::take(&mut self.begins_when_there) && self.turn.is_none() {

@@ -278,6 +278,10 @@ impl Guest {
                 self.state().files.insert(query["path"].clone(), body);
                 respond(200, Bytes::from_static(b"{}"))
             }
+            ("DELETE", ["files"]) => match self.state().files.remove(&query["path"]) {
+                Some(_) => respond(200, Bytes::from_static(b"{}")),
+                None => refused(ErrorKind::NotFound),
+            },
             _ => refused(ErrorKind::InvalidRequest),
         }
     }

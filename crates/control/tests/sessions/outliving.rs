@@ -449,3 +449,34 @@ async fn a_session_that_has_nothing_to_do_rests_under_the_next_host() {
     assert_eq!(stage.idle(&id).await.stop_reason, Some(StopReason::EndTurn));
     assert_eq!(stage.turn(&id, "say:two").await.error, None);
 }
+
+#[tokio::test]
+async fn a_session_that_was_not_at_work_is_told_that_its_sandbox_is_gone() {
+    let stage = Stage::hosted().await;
+    let (idle, waits, archived) = (
+        stage.session().await,
+        stage.asking_session().await,
+        stage.session().await,
+    );
+    for id in [&idle, &archived] {
+        stage.send(id, "say:one").await;
+        stage.idle(id).await;
+    }
+    stage.control.archive(&archived).await.unwrap();
+    stage.send(&waits, "approve:rm").await;
+    let asked = stage.asked(&waits).await;
+    stage.machine.power_cut();
+    let stage = stage.host_killed().await;
+    stage.logged(&waits, "session.error").await;
+    let errors = |told: &[String]| told.iter().filter(|word| word.starts_with("error(")).count();
+    for id in [&idle, &waits] {
+        assert_eq!(errors(&stage.told(id).await), 1, "{:?}", stage.told(id).await);
+    }
+    assert_eq!(errors(&stage.told(&archived).await), 0);
+    assert_eq!(stage.asked(&waits).await, asked);
+    // Once is enough.
+    let stage = stage.host_killed().await;
+    stage.send(&idle, "say:two").await;
+    assert_eq!(stage.idle(&idle).await.error, None);
+    assert_eq!(errors(&stage.told(&idle).await), 1);
+}
