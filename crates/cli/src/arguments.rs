@@ -1,7 +1,9 @@
 //! The command line, as clap reads it. What a value means for this machine is checked later, in [`crate::check`].
 
+mod runtimes;
 mod sessions;
 
+pub use runtimes::{InstallArguments, PinArguments, RuntimesCommand, UpgradeArguments};
 pub use sessions::{
     AttachArguments, ListArguments, LogsArguments, PlaceArguments, RemoveArguments, SendArguments,
     SessionsCommand, ShowArguments,
@@ -32,6 +34,9 @@ pub enum Command {
     /// Make, list and revoke the keys of the API
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Install, choose and remove versions of the official `claude` program, which may play the agent
+    #[command(subcommand)]
+    Runtimes(RuntimesCommand),
     /// Print the configuration file of a server, or say what is in force
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -123,7 +128,7 @@ pub struct DataArgument {
 pub enum RuntimeName {
     /// hostler's own
     Native,
-    /// The official `claude` program (not there yet)
+    /// The official `claude` program; `hostler runtimes install claude` gets it
     Claude,
 }
 

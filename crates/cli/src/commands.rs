@@ -4,6 +4,7 @@ pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod keys;
 pub(crate) mod run;
+pub(crate) mod runtimes;
 pub(crate) mod serve;
 pub(crate) mod sessions;
 

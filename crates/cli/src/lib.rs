@@ -28,11 +28,12 @@ mod terminal;
 #[cfg(test)]
 mod testing;
 mod trouble;
+mod versions;
 
 pub use arguments::{
     AllowArguments, AttachArguments, Command, ConfigCommand, DEFAULT_MODEL, DataArgument, DoctorArguments,
     KeysCommand, ListArguments, LogsArguments, PlaceArguments, RemoveArguments, RunArguments, RuntimeName,
-    SendArguments, ServeArguments, SessionsCommand, ShowArguments,
+    RuntimesCommand, SendArguments, ServeArguments, SessionsCommand, ShowArguments,
 };
 pub use commands::serve::APART;
 pub use configuration::{EgressTuning, JailerStart, ModelTuning, Tuning};
@@ -78,6 +79,9 @@ pub async fn execute(
             commands::sessions::sessions(command, environment, services, terminal, signals).await
         }
         Command::Keys(command) => commands::keys::keys(command, environment, terminal, signals).await,
+        Command::Runtimes(command) => {
+            commands::runtimes::runtimes(command, environment, terminal, signals).await
+        }
         Command::Doctor(arguments) => {
             commands::doctor::doctor(arguments, environment, services, terminal, signals).await
         }

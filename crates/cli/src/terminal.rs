@@ -14,12 +14,16 @@ use std::time::Duration;
 
 /// The longest answer to a question that is read.
 const MAX_ANSWER_BYTES: usize = 1000;
+const SPINNER: &str = "{spinner} {wide_msg} {elapsed:.dim}";
+const BAR: &str = "{spinner} {msg} [{bar:30}] {bytes} of {total_bytes}  {bytes_per_sec}  {eta:.dim}";
 
 pub struct Terminal {
     out: Box<dyn Write + Send>,
     err: Box<dyn Write + Send>,
     is: Kind,
     spinner: Option<ProgressBar>,
+    /// The spinner counts bytes.
+    counts: bool,
     reader_is_gone: bool,
     /// What stands before what the user types; lines go above it.
     prompt: Option<String>,
@@ -72,6 +76,7 @@ impl Terminal {
             err,
             is,
             spinner: None,
+            counts: false,
             reader_is_gone: false,
             prompt: None,
         }
@@ -88,6 +93,11 @@ impl Terminal {
 
     pub(crate) fn err_is_terminal(&self) -> bool {
         self.is.err
+    }
+
+    /// Whether lines of progress are drawn over.
+    pub(crate) fn is_animated(&self) -> bool {
+        self.is.animated
     }
 
     pub(crate) fn out_is_terminal(&self) -> bool {
@@ -197,14 +207,33 @@ impl Terminal {
         if !self.is.animated {
             return;
         }
-        let spinner = self.spinner.get_or_insert_with(|| {
+        let spinner = self.spinner(SPINNER, false);
+        spinner.set_message(text.to_owned());
+    }
+
+    /// How many bytes of how many, in a bar until the next word.
+    pub(crate) fn progress(&mut self, text: &str, done: u64, total: u64) {
+        if !self.is.animated {
+            return;
+        }
+        let spinner = self.spinner(BAR, true);
+        spinner.set_message(text.to_owned());
+        spinner.set_length(total);
+        spinner.set_position(done);
+    }
+
+    fn spinner(&mut self, template: &str, counts: bool) -> &ProgressBar {
+        if self.counts != counts {
+            self.quiet();
+        }
+        self.counts = counts;
+        self.spinner.get_or_insert_with(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            let template = ProgressStyle::with_template("{spinner} {wide_msg} {elapsed:.dim}");
+            let template = ProgressStyle::with_template(template);
             bar.set_style(template.unwrap_or_else(|_| ProgressStyle::default_spinner()));
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
-        });
-        spinner.set_message(text.to_owned());
+        })
     }
 
     pub(crate) fn quiet(&mut self) {

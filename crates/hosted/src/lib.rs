@@ -6,6 +6,7 @@ mod change;
 mod made;
 mod sessions;
 mod urls;
+mod versions;
 mod view;
 
 pub use resources::{
@@ -13,3 +14,4 @@ pub use resources::{
     ServerAddress,
 };
 pub use sessions::{Hosted, HostedError};
+pub use versions::Versions;

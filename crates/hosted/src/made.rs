@@ -35,6 +35,7 @@ impl Made {
         mut self,
         workspace: &WorkspaceId,
         environment: &Environment,
+        runtime: Runtime,
         title: Option<String>,
     ) -> Result<NewSession, HostedError> {
         let definition = &environment.definition;
@@ -57,7 +58,7 @@ impl Made {
             max_cost: self.budget.as_ref().map(cost),
             system_prompt: self.agent.system.clone(),
             title,
-            runtime: Runtime::Native,
+            runtime,
             tools: Some(toolset(&self.agent)),
             environment: definition.variables().clone(),
             effort: Some(self.agent.model.effort.as_str().to_owned()),

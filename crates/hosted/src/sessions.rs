@@ -2,12 +2,14 @@
 
 use crate::change::decide;
 use crate::made::Made;
-use crate::{ResourceError, Resources, urls};
+use crate::versions::NativeAlone;
+use crate::{ResourceError, Resources, Versions, urls};
 use control::{
     AccessError, BeginError, Control, CreateError, EventStream, Input, Refused, SendError, Update,
 };
 use domain::{AgentId, EnvironmentId, EventId, SessionId, SessionStatus, WorkspaceId};
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use std::sync::Arc;
 use store::{EventFilter, SessionFilter};
 use time::{Duration, OffsetDateTime};
 use wire::page::{Listing, Order, Position, TwoWayPage};
@@ -24,6 +26,7 @@ const AT_ONCE: usize = 8;
 pub struct Hosted {
     pub(crate) control: Control,
     resources: Resources,
+    pub(crate) versions: Arc<dyn Versions>,
 }
 
 /// Why something could not be done with a session.
@@ -64,7 +67,17 @@ impl From<BeginError> for HostedError {
 
 impl Hosted {
     pub fn new(control: Control, resources: Resources) -> Self {
-        Self { control, resources }
+        Self {
+            control,
+            resources,
+            versions: Arc::new(NativeAlone),
+        }
+    }
+
+    /// With what is installed besides the native runtime.
+    #[must_use]
+    pub fn with_versions(self, versions: Arc<dyn Versions>) -> Self {
+        Self { versions, ..self }
     }
 
     /// Whether sandboxes can be made and reached now.
@@ -81,7 +94,8 @@ impl Hosted {
             budget: create.budget.map(Into::into),
             budgeted: false,
         };
-        let new = made.session(workspace, &environment, create.title)?;
+        let runtime = self.runtime(&environment).await?;
+        let new = made.session(workspace, &environment, runtime, create.title)?;
         let events = create.initial_events.unwrap_or_default();
         urls::check("initial_events", &events, &new.rules)?;
         let id = if events.is_empty() {

@@ -2,6 +2,7 @@
 
 use crate::made::Made;
 use crate::{Hosted, HostedError};
+use control::Runtime;
 use domain::{Cost, SandboxState, SessionStatus};
 use time::OffsetDateTime;
 use wire::SessionUsage;
@@ -9,7 +10,6 @@ use wire::sessions::{CostFacts, Facts, RuntimeFacts, SandboxFacts, Session, Stat
 
 /// Of one sandbox, in billionths of a US dollar: five cents an hour.
 const NANO_USD_PER_SECOND: f64 = 5e7 / 3600.0;
-const RUNTIME: &str = "native";
 
 impl Hosted {
     pub(crate) async fn view(&self, row: store::Session) -> Result<Session, HostedError> {
@@ -20,6 +20,10 @@ impl Hosted {
             store.sandboxes_of(&row.id),
         )?;
         let made = Made::of(&row)?;
+        let runtime = match control::runtime(&row)? {
+            Runtime::Native => facts("native", env!("CARGO_PKG_VERSION")),
+            Runtime::Claude { version } => facts("claude", &version),
+        };
         let now = OffsetDateTime::now_utc();
         let ended = match row.status {
             SessionStatus::Terminated => row.updated_at,
@@ -63,10 +67,7 @@ impl Hosted {
                     id: sandbox.id.to_string(),
                     state: sandbox.state,
                 }),
-                runtime: RuntimeFacts {
-                    name: RUNTIME.to_owned(),
-                    version: env!("CARGO_PKG_VERSION").to_owned(),
-                },
+                runtime,
                 cost: CostFacts {
                     tokens: sums.list_cost().map(Into::into),
                     sandbox_seconds,
@@ -74,5 +75,12 @@ impl Hosted {
                 },
             },
         })
+    }
+}
+
+fn facts(name: &str, version: &str) -> RuntimeFacts {
+    RuntimeFacts {
+        name: name.to_owned(),
+        version: version.to_owned(),
     }
 }

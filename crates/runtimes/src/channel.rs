@@ -68,10 +68,10 @@ pub enum Reason {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChoiceError {
-    #[error("no version of claude is installed: install one with `hostler runtimes install latest`")]
+    #[error("no version of claude is installed: install one with `hostler runtimes install claude`")]
     NothingInstalled,
     #[error(
-        "no installed version of claude is {wanted} (installed: {}): install one with `hostler runtimes install '{wanted}'`",
+        "no installed version of claude is {wanted} (installed: {}): install one with `hostler runtimes install 'claude@{wanted}'`",
         listed(installed)
     )]
     NotInstalled { wanted: Wanted, installed: Vec<Version> },

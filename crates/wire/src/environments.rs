@@ -195,6 +195,8 @@ impl Update {
             Patch::Clear => definition.hostler = usual.into(),
             Patch::Set(patch) => patch.apply(&mut definition.hostler, usual),
         }
+        let runtime = definition.hostler.check_runtime();
+        runtime.map_err(|invalid| invalid.under("hostler"))?;
         Ok(definition)
     }
 }

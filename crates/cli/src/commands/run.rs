@@ -5,6 +5,7 @@ mod elsewhere;
 
 use crate::arguments::{RunArguments, RuntimeName};
 use crate::check::{check_model, choose_upstream, data_directory, open_workspace, read_prompt};
+use crate::commands::runtimes::refused;
 use crate::commands::{end, start};
 use crate::conversation::{Ended, follow};
 use crate::environment::Environment;
@@ -16,14 +17,16 @@ use crate::review::{Review, discard, recover};
 use crate::services::{How, Running, Services, StartOptions, Upstream};
 use crate::signals::Signals;
 use crate::terminal::{Answer, Terminal};
-use crate::trouble;
+use crate::{trouble, versions};
 use change_set::Allowed;
 use configuration::Tuning;
 use control::{Input, Lifetime, NewSession, Runtime};
 use domain::{Limits, PriceTable, SessionId};
 use policy::Rules;
+use runtimes::Runtimes;
 use sandbox::Workspace;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Instant;
 use wire::ContentBlock;
 
@@ -45,8 +48,6 @@ struct Plan {
 /// A call that cannot be.
 #[derive(Debug, thiserror::Error)]
 enum CallError {
-    #[error("the claude runtime is not there yet")]
-    Runtime,
     #[error("images are not there yet")]
     Image,
     #[error("--apply needs a --workspace to apply to")]
@@ -120,9 +121,10 @@ async fn plan(
         arguments.max_budget,
         PriceTable::built_in(),
     )?;
+    let runtime = runtime(arguments, &data).await?;
     let prompt = read_prompt(&arguments.prompt, signals).await?;
     Ok(Plan {
-        session: new_session(arguments, workspace, limits, rules, &prompt),
+        session: new_session(arguments, workspace, (limits, rules), runtime, &prompt),
         prompt,
         start: StartOptions {
             data,
@@ -154,11 +156,23 @@ fn limits(arguments: &RunArguments) -> Result<Limits, Failure> {
     Ok(limits)
 }
 
+/// The program that plays the agent, in the version that new sessions get.
+async fn runtime(arguments: &RunArguments, data: &Path) -> Result<Runtime, Failure> {
+    match arguments.runtime {
+        RuntimeName::Native => Ok(Runtime::Native),
+        RuntimeName::Claude => {
+            let chosen = versions::choose(Runtimes::new(data), None).await;
+            let version = chosen.map_err(|error| refused(&error, &flags(&arguments.data, None)))?;
+            Ok(Runtime::Claude { version })
+        }
+    }
+}
+
 fn new_session(
     arguments: &RunArguments,
     workspace: Option<Workspace>,
-    limits: Limits,
-    rules: Rules,
+    (limits, rules): (Limits, Rules),
+    runtime: Runtime,
     prompt: &str,
 ) -> NewSession {
     NewSession {
@@ -170,7 +184,7 @@ fn new_session(
         max_cost: arguments.max_budget,
         system_prompt: None,
         title: Some(text::one_line(prompt, 80)),
-        runtime: Runtime::Native,
+        runtime,
         tools: None,
         environment: BTreeMap::new(),
         effort: None,
@@ -208,6 +222,9 @@ async fn session(
 ) -> Result<(), Failure> {
     let style = terminal.style();
     terminal.line(&style.dim(&facts::sandbox_line(&plan.session.limits, &plan.session.rules)));
+    if let Runtime::Claude { version } = &plan.session.runtime {
+        terminal.line(&style.dim(&format!("runtime: claude {version}")));
+    }
     if let Some(line) = facts::missing_line(&running.report) {
         terminal.line(&style.yellow(&line));
     }
@@ -260,11 +277,6 @@ async fn session(
 
 /// What is not there yet, wherever it is asked for.
 fn refuse_missing(arguments: &RunArguments) -> Result<(), Failure> {
-    if arguments.runtime == RuntimeName::Claude {
-        return Err(
-            Failure::usage(CallError::Runtime).hint("leave --runtime out: hostler has one of its own")
-        );
-    }
     if arguments.image.is_some() {
         return Err(
             Failure::usage(CallError::Image).hint("leave --image out: the sandbox shows this machine's /usr")

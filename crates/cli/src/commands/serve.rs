@@ -13,14 +13,17 @@ use crate::services::{How, Running, Services, StartOptions};
 use crate::settings::{GivenKey, ServeSettings};
 use crate::signals::Signals;
 use crate::terminal::Terminal;
+use crate::versions::Installed;
 use control::{Lifetime, Readers};
 use handover::{Post, Predecessor, Successor};
 use hosted::{AdminKey, Hosted, Origin, Resources, ServerAddress};
 use listeners::Listeners;
+use runtimes::Runtimes;
 use sd_notify::NotifyState;
 use server::{Api, Ending, ServeError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use upgrade::Upgrades;
@@ -139,8 +142,10 @@ impl Serving {
         let url = listeners.url()?;
         let noted = ServerAddress::note(&running.data, &url).map_err(failed)?;
         let post = Post::open(&running.data).map_err(failed)?;
+        let versions = Arc::new(Installed(Runtimes::new(&running.data)));
+        let hosted = Hosted::new(running.control.clone(), resources.clone()).with_versions(versions);
         let api = Api {
-            sessions: Some(Hosted::new(running.control.clone(), resources.clone())),
+            sessions: Some(hosted),
             resources,
             upstream: running.upstream.clone(),
             metrics: running.metrics.clone(),

@@ -38,10 +38,6 @@ async fn a_wrong_call_says_what_is_wrong() {
         (&["run", "--model", "gpt-9", "x"], "there is no model \"gpt-9\""),
         (&["run", "--allow-host", "http://x.example/", "x"], "host"),
         (&["run", "--allow-host", "*", "x"], "host"),
-        (
-            &["run", "--runtime", "claude", "x"],
-            "the claude runtime is not there yet",
-        ),
         (&["run", "--image", "debian", "x"], "images are not there yet"),
         (&["run", "--memory", "1M", "x"], "memory_bytes"),
         (&["run", "--apply", "x"], "--apply needs a --workspace"),

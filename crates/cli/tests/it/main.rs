@@ -11,6 +11,7 @@ mod config;
 mod failures;
 mod following;
 mod keys;
+mod runtimes;
 mod scripted;
 mod sessions;
 mod support;

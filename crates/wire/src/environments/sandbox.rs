@@ -35,6 +35,9 @@ pub struct Settings {
     pub disk: u64,
     pub pids: u32,
     pub runtime: RuntimeName,
+    /// Which versions of the runtime will do, as npm writes them; nothing where that is the server's choice.
+    #[serde(default)]
+    pub runtime_version: Option<String>,
     pub mode: Mode,
     pub env: BTreeMap<String, String>,
 }
@@ -43,8 +46,11 @@ pub struct Settings {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RuntimeName {
+    /// `hostler-agent`, which is as old as the server.
     #[default]
     Native,
+    /// The official `claude` program, in a version that is installed.
+    Claude,
 }
 
 /// How long a sandbox stays.
@@ -71,6 +77,10 @@ pub struct SettingsInput {
     #[serde(default)]
     pids: Option<u32>,
     #[serde(default)]
+    runtime: Option<RuntimeName>,
+    #[serde(default)]
+    runtime_version: Option<String>,
+    #[serde(default)]
     env: Option<BTreeMap<String, String>>,
 }
 
@@ -86,6 +96,10 @@ pub struct SettingsPatch {
     #[serde(default)]
     pids: Patch<u32>,
     #[serde(default)]
+    runtime: Patch<RuntimeName>,
+    #[serde(default)]
+    runtime_version: Patch<String>,
+    #[serde(default)]
     env: Patch<BTreeMap<String, String>>,
 }
 
@@ -97,6 +111,7 @@ impl From<&Limits> for Settings {
             disk: limits.disk_bytes,
             pids: limits.pids,
             runtime: RuntimeName::default(),
+            runtime_version: None,
             mode: Mode::default(),
             env: BTreeMap::new(),
         }
@@ -110,6 +125,17 @@ impl Settings {
             memory_bytes: self.memory,
             disk_bytes: self.disk,
             pids: self.pids,
+        }
+    }
+
+    /// What the two say together.
+    pub(super) fn check_runtime(&self) -> Result<(), Invalid> {
+        match (self.runtime, &self.runtime_version) {
+            (RuntimeName::Native, Some(_)) => Err(Invalid::new(
+                "runtime_version",
+                "the native runtime has the server's own version: leave it out, or set runtime to claude",
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -127,6 +153,7 @@ impl Settings {
             };
             Invalid::new(field, error.to_string())
         })?;
+        self.runtime_version.as_deref().map_or(Ok(()), check_version)?;
         self.env.keys().try_for_each(|name| check_variable(name))?;
         let bytes: usize = self
             .env
@@ -140,6 +167,16 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// The server that chooses reads it more closely.
+fn check_version(version: &str) -> Result<(), Invalid> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || " .-+_<>=^~|*".contains(c);
+    if !version.trim().is_empty() && version.chars().all(fits) {
+        return Ok(());
+    }
+    let problem = "is no version: write 2.1.330, or a range of npm like ^2.1 or >=2 <3";
+    Err(Invalid::new("runtime_version", problem))
 }
 
 fn check_variable(name: &str) -> Result<(), Invalid> {
@@ -170,6 +207,8 @@ impl SettingsInput {
             memory: self.memory.map_or(usual.memory, |size| size.0),
             disk: self.disk.map_or(usual.disk, |size| size.0),
             pids: self.pids.unwrap_or(usual.pids),
+            runtime: self.runtime.unwrap_or_default(),
+            runtime_version: self.runtime_version,
             env: self.env.unwrap_or_default(),
             ..usual
         }
@@ -183,7 +222,9 @@ fn in_thousandths(cpus: f64) -> f64 {
 
 impl SettingsInput {
     pub(super) fn check(&self) -> Result<(), Invalid> {
-        self.clone().settings(&Limits::default()).check()
+        let settings = self.clone().settings(&Limits::default());
+        settings.check()?;
+        settings.check_runtime()
     }
 }
 
@@ -204,6 +245,8 @@ impl SettingsPatch {
         self.memory.bytes().apply_or(&mut settings.memory, default.memory);
         self.disk.bytes().apply_or(&mut settings.disk, default.disk);
         self.pids.apply_or(&mut settings.pids, default.pids);
+        self.runtime.apply_or(&mut settings.runtime, default.runtime);
+        self.runtime_version.apply(&mut settings.runtime_version);
         self.env.apply_or(&mut settings.env, default.env);
     }
 }

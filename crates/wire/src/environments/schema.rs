@@ -12,6 +12,7 @@ pub const MAX_LIMIT: usize = 100;
 /// As many as `policy` takes.
 const HOSTS: usize = 1000;
 const HOST_CHARACTERS: usize = 300;
+const RUNTIME_VERSION_CHARACTERS: usize = 64;
 const VARIABLES: usize = 64;
 const VARIABLE_NAME_CHARACTERS: usize = 128;
 const VARIABLE_CHARACTERS: usize = 32_768;
@@ -144,7 +145,8 @@ fn settings() -> Schema {
         optional("memory", size()),
         optional("disk", size()),
         optional("pids", integer(16..=4_194_304).nullable()),
-        optional("runtime", choice(["native"]).later(["claude"]).nullable()),
+        optional("runtime", choice(["native", "claude"]).nullable()),
+        optional("runtime_version", runtime_version()),
         optional(
             "mode",
             choice(["hybrid"])
@@ -164,10 +166,16 @@ fn resolved_settings() -> Schema {
         required("memory", integer(1..=MAX_BYTES)),
         required("disk", integer(1..=MAX_BYTES)),
         required("pids", integer(16..=4_194_304)),
-        required("runtime", choice(["native"])),
+        required("runtime", choice(["native", "claude"])),
+        required("runtime_version", runtime_version()),
         required("mode", choice(["hybrid"])),
         required("env", variables()),
     ])
+}
+
+fn runtime_version() -> Schema {
+    let version = text(1..=RUNTIME_VERSION_CHARACTERS).nullable();
+    version.about("A version like 2.1.330 or a range of npm like ^2.1; null is the server's default.")
 }
 
 fn variables() -> Schema {

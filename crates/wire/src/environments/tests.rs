@@ -43,7 +43,7 @@ fn the_least_environment_reaches_nothing_and_has_the_default_limits() {
                 "allow_package_managers": false},
             "packages": {"type": "packages", "apt": [], "cargo": [], "gem": [], "go": [], "npm": [], "pip": []}},
         "hostler": {"cpus": 1.0, "memory": 1_073_741_824_u64, "disk": 5_368_709_120_u64, "pids": 512,
-            "runtime": "native", "mode": "hybrid", "env": {}},
+            "runtime": "native", "runtime_version": null, "mode": "hybrid", "env": {}},
         "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z", "archived_at": null,
     });
     assert_eq!(json, expected);
@@ -114,8 +114,17 @@ fn what_is_wrong_is_said_with_its_path_and_what_is_allowed() {
             "hostler.pids: must be a whole number from 16 to 4194304, and not 1",
         ),
         (
-            with("hostler", json!({"runtime": "claude"})),
-            "hostler.runtime: claude is not supported by this server yet",
+            with("hostler", json!({"runtime": "codex"})),
+            "hostler.runtime: must be one of native, claude, and not \"codex\"",
+        ),
+        (
+            with("hostler", json!({"runtime_version": "2.1.330"})),
+            "hostler.runtime_version: the native runtime has the server's own version: leave it out, or set runtime to \
+             claude",
+        ),
+        (
+            with("hostler", json!({"runtime": "claude", "runtime_version": "../x"})),
+            "hostler.runtime_version: is no version: write 2.1.330, or a range of npm like ^2.1 or >=2 <3",
         ),
         (
             with("hostler", json!({"mode": "shared"})),
@@ -154,8 +163,8 @@ fn what_is_wrong_is_said_with_its_path_and_what_is_allowed() {
         ),
         (
             with("hostler", json!({"cpu": 1})),
-            "hostler.cpu: is not a field here; there are cpus, memory, disk, pids, runtime, mode, env, idle, \
-             ports, image",
+            "hostler.cpu: is not a field here; there are cpus, memory, disk, pids, runtime, runtime_version, \
+             mode, env, idle, ports, image",
         ),
     ];
     for (body, expected) in table {
@@ -166,7 +175,8 @@ fn what_is_wrong_is_said_with_its_path_and_what_is_allowed() {
 #[test]
 fn sizes_and_cpus_become_limits() {
     let settings = json!({"cpus": 0.5, "memory": "512M", "disk": 134_217_728, "pids": 64,
-        "env": {"LANG": "C", "MY_TOKEN": ""}, "runtime": "native", "mode": "hybrid", "idle": null, "ports": []});
+        "env": {"LANG": "C", "MY_TOKEN": ""}, "runtime": "native", "runtime_version": null, "mode": "hybrid",
+        "idle": null, "ports": []});
     let definition = create(with("hostler", settings)).unwrap();
     let expected = Limits {
         cpu_millis: 500,
@@ -227,6 +237,36 @@ fn an_update_replaces_what_it_names_and_keeps_the_rest() {
     );
     assert_eq!(settings.env.len(), 1);
     assert_eq!(update(json!({"hostler": null})).hostler, Settings::from(&usual));
+}
+
+#[test]
+fn a_version_of_the_runtime_goes_with_a_runtime_that_has_some() {
+    let settings = json!({"runtime": "claude", "runtime_version": "^2.1"});
+    let first = create(with("hostler", settings)).unwrap();
+    assert_eq!(first.hostler.runtime, RuntimeName::Claude);
+    let usual = Limits::default();
+    let update = |settings: Value| {
+        let update = Update::read(json!({"hostler": settings})).unwrap();
+        update
+            .apply(first.clone(), &usual)
+            .map_err(|invalid| invalid.to_string())
+    };
+    let version = |settings: Value| update(settings).unwrap().hostler.runtime_version;
+    assert_eq!(version(json!({})).as_deref(), Some("^2.1"));
+    assert_eq!(
+        version(json!({"runtime_version": "2.1.330"})).as_deref(),
+        Some("2.1.330")
+    );
+    assert_eq!(version(json!({"runtime_version": null})), None);
+    assert_eq!(
+        version(json!({"runtime": "native", "runtime_version": null})),
+        None
+    );
+    let error = update(json!({"runtime": null})).unwrap_err();
+    assert!(
+        error.starts_with("hostler.runtime_version: the native runtime"),
+        "{error}"
+    );
 }
 
 #[test]

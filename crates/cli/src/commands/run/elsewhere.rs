@@ -2,7 +2,7 @@
 //! are archived with it.
 
 use super::{CallError, limits, refuse_missing, rules};
-use crate::arguments::RunArguments;
+use crate::arguments::{RunArguments, RuntimeName};
 use crate::check::read_prompt;
 use crate::commands::sessions::{OnSignal, Rested, follow, unread};
 use crate::entry::Entry;
@@ -112,6 +112,10 @@ async fn plan(arguments: &RunArguments, signals: &mut Signals) -> Result<Plan, F
     let budget = arguments.max_budget.map(cents).transpose()?;
     let prompt = read_prompt(&arguments.prompt, signals).await?;
     let hosts = &arguments.allow_host;
+    let runtime = match arguments.runtime {
+        RuntimeName::Native => "native",
+        RuntimeName::Claude => "claude",
+    };
     Ok(Plan {
         agent: json!({
             "name": NAME,
@@ -130,6 +134,7 @@ async fn plan(arguments: &RunArguments, signals: &mut Signals) -> Result<Plan, F
                 "cpus": f64::from(limits.cpu_millis) / 1000.0,
                 "memory": limits.memory_bytes,
                 "disk": limits.disk_bytes,
+                "runtime": runtime,
             },
         }),
         budget,
