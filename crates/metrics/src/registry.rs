@@ -77,6 +77,7 @@ impl Metrics {
         &self,
         sessions: &[(SessionStatus, u64)],
         sandboxes: &[(SandboxState, u64)],
+        spare_sandboxes: u64,
     ) -> Result<String, fmt::Error> {
         let number = |count: Option<u64>| i64::try_from(count.unwrap_or(0)).unwrap_or(i64::MAX);
         for status in SESSIONS {
@@ -92,6 +93,8 @@ impl Metrics {
             let gauge = self.registered.sandboxes.get_or_create(&[("state", name)]);
             gauge.set(number(found.map(|(_, count)| *count)));
         }
+        let spare = self.registered.sandboxes.get_or_create(&[("state", "spare")]);
+        spare.set(number(Some(spare_sandboxes)));
         let mut text = String::new();
         encode(&mut text, &self.registered.registry)?;
         Ok(text)

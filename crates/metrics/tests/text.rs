@@ -52,7 +52,7 @@ fn what_was_counted_is_what_is_read() {
     metrics.sessions.sandbox_failed();
     let [first, _second] = [metrics.http.stream(), metrics.http.stream()];
     drop(first);
-    let text = metrics.text(&[(SessionStatus::Idle, 4)], &[(SandboxState::Running, 2)]);
+    let text = metrics.text(&[(SessionStatus::Idle, 4)], &[(SandboxState::Running, 2)], 5);
     let read = samples(&text.unwrap());
     let of = "method=\"GET\",route=\"/v1/sessions/{session_id}\"";
     for (name, value) in [
@@ -60,6 +60,7 @@ fn what_was_counted_is_what_is_read() {
         ("hostler_sessions{status=\"idle\"}".to_owned(), 4.0),
         ("hostler_sessions{status=\"running\"}".to_owned(), 0.0),
         ("hostler_sandboxes{state=\"running\"}".to_owned(), 2.0),
+        ("hostler_sandboxes{state=\"spare\"}".to_owned(), 5.0),
         (format!("hostler_http_requests_total{{{of},status=\"2xx\"}}"), 1.0),
         (format!("hostler_http_requests_total{{{of},status=\"4xx\"}}"), 1.0),
         (format!("hostler_http_request_seconds_count{{{of}}}"), 2.0),
@@ -109,12 +110,12 @@ fn what_was_counted_is_what_is_read() {
 #[test]
 fn what_is_not_there_any_more_is_not_told_as_it_was() {
     let metrics = Metrics::new("1");
-    let before = metrics.text(&[(SessionStatus::Running, 3)], &[(SandboxState::Idle, 3)]);
+    let before = metrics.text(&[(SessionStatus::Running, 3)], &[(SandboxState::Idle, 3)], 0);
     let (running, idle) = (
         "hostler_sessions{status=\"running\"}",
         "hostler_sandboxes{state=\"idle\"}",
     );
     assert_eq!(samples(&before.unwrap()).get(idle), Some(&3.0));
-    let after = samples(&metrics.text(&[], &[]).unwrap());
+    let after = samples(&metrics.text(&[], &[], 0).unwrap());
     assert_eq!((after.get(running), after.get(idle)), (Some(&0.0), Some(&0.0)));
 }

@@ -10,6 +10,8 @@ pub struct Census {
     pub sessions: Vec<(SessionStatus, u64)>,
     /// Those that are not destroyed.
     pub sandboxes: Vec<(SandboxState, u64)>,
+    /// Sandboxes that no session has taken.
+    pub spare_sandboxes: u64,
 }
 
 impl Store {
@@ -46,6 +48,11 @@ impl Store {
             let state = sandboxes::state_named(row.get("state")).map_err(corrupt)?;
             census.sandboxes.push((state, row.get::<i64, _>("number") as u64));
         }
+        let spare: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM spare_sandboxes")
+            .fetch_one(self.readers())
+            .await
+            .map_err(Error::at("counting spare sandboxes"))?;
+        census.spare_sandboxes = spare as u64;
         Ok(census)
     }
 }

@@ -29,7 +29,8 @@ pub(crate) fn open(routes: &mut [Route]) {
 
 async fn tell(call: Call) -> Result<Reply, ApiError> {
     let census = call.api.resources.store().census().await?;
-    let text = call.api.metrics.text(&census.sessions, &census.sandboxes);
+    let metrics = &call.api.metrics;
+    let text = metrics.text(&census.sessions, &census.sandboxes, census.spare_sandboxes);
     let text = text.map_err(|error| ApiError::internal(format!("the metrics cannot be written: {error}")))?;
     let mut reply = Response::new(reply::whole(text));
     reply

@@ -158,7 +158,7 @@ async fn a_reader_that_takes_nothing_is_cut() {
         running.say(&format!("{index} {large_text}")).await;
     }
     let is_open = || {
-        let told = running.api.metrics.text(&[], &[]).unwrap();
+        let told = running.api.metrics.text(&[], &[], 0).unwrap();
         !told.contains("hostler_open_streams 0\n")
     };
     within(async {
