@@ -17,6 +17,13 @@ pub(crate) struct Seen {
     pub(crate) outcome: Outcome,
 }
 
+impl Seen {
+    /// The client left in the middle of it.
+    fn is_torn(&self) -> bool {
+        self.bytes == 0 && self.outcome == Outcome::CutByClient
+    }
+}
+
 /// A call as we have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ours {
@@ -96,14 +103,16 @@ pub(crate) fn compare(seen: &[Seen], ours: &[Ours]) -> Compared {
     }
     // Of an answer that never began there is no name: the call is one of the same session and size, from before.
     let mut nameless: Vec<&Ours> = ours.iter().filter(|call| call.request_id.is_none()).collect();
-    for request in seen
+    let unnamed = seen
         .iter()
-        .filter(|seen| !found.contains(seen.request_id.as_str()))
-    {
+        .filter(|seen| !found.contains(seen.request_id.as_str()));
+    // One of which the model never had the whole body may be any of them: it takes what the others leave.
+    let (torn, whole): (Vec<_>, Vec<_>) = unnamed.partition(|seen| seen.is_torn());
+    for request in whole.into_iter().chain(torn) {
         let session = sessions.get(request.conversation.as_str()).copied();
         let is_it = |call: &&Ours| {
             session.is_none_or(|session| session == call.session)
-                && call.bytes == request.bytes
+                && (call.bytes == request.bytes || request.is_torn())
                 && call.at_ms <= request.at_ms
         };
         if let Some(at) = nameless.iter().rposition(is_it) {
@@ -185,6 +194,23 @@ mod tests {
         let compared = compare(&seen, &ours);
         assert_eq!(compared.broken, []);
         assert_eq!((compared.answered, compared.completed, compared.cut), (2, 1, 3));
+    }
+
+    #[test]
+    fn a_request_that_was_cut_before_it_was_whole_is_one_that_no_other_is() {
+        let torn = Seen {
+            bytes: 0,
+            ..seen(1, false)
+        };
+        let both = [torn.clone(), seen(2, false)];
+        assert_eq!(
+            told(&both, &[ours(1, "cut", false), ours(2, "cut", false)]),
+            [""; 0]
+        );
+        assert_eq!(
+            told(&both, &[ours(2, "cut", false)]),
+            ["req_1 was asked for and is not among our calls"]
+        );
     }
 
     #[test]

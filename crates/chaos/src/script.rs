@@ -33,6 +33,14 @@ pub(crate) fn lines_of(message: &str) -> Vec<String> {
     letters.map(|letter| format!("{name}-{letter}")).collect()
 }
 
+/// The same where the message came with one before it, which may have asked for more.
+pub(crate) fn all_lines_of(message: &str) -> Vec<String> {
+    match message.strip_suffix('.').filter(|name| name.starts_with("job-")) {
+        Some(name) => LETTERS.map(|letter| format!("{name}-{letter}")).into(),
+        None => Vec::new(),
+    }
+}
+
 /// The line that a call leaves, if it is one of a job.
 pub(crate) fn line_of(command: &str) -> Option<String> {
     let (_, letter) = command.split_once("letter=")?;

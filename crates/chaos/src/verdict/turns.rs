@@ -131,7 +131,11 @@ impl Evidence {
     /// may answer those.
     fn calls_of(&self, turn: &Turn<'_>, after_given_up: bool) -> Vec<Broken> {
         let message = text(turn.message).unwrap_or_default();
-        let wanted = script::lines_of(message);
+        let wanted = if after_given_up {
+            script::all_lines_of(message)
+        } else {
+            script::lines_of(message)
+        };
         let others = turn.calls().filter_map(|call| Some((call, line(call)?)));
         let others = others.filter(|(_, line)| !wanted.contains(line));
         let mut broken: Vec<Broken> = others
