@@ -73,17 +73,18 @@ pub(crate) fn conclude(result: &TurnResult, api_error: Option<ApiError>, known: 
     if known.interrupted {
         return Conclusion::interrupted();
     }
-    if result.subtype == "success" && !result.is_error {
-        return match result.stop_reason.as_deref() {
-            Some("refusal") => Conclusion {
-                stop_details: Some(StopDetails {
-                    category: None,
-                    explanation: None,
-                }),
-                ..Conclusion::of(StopReason::Refusal)
-            },
-            _ => Conclusion::of(StopReason::EndTurn),
+    // The official command line calls a refusal an error too.
+    if result.subtype == "success" && result.stop_reason.as_deref() == Some("refusal") {
+        return Conclusion {
+            stop_details: Some(StopDetails {
+                category: None,
+                explanation: None,
+            }),
+            ..Conclusion::of(StopReason::Refusal)
         };
+    }
+    if result.subtype == "success" && !result.is_error {
+        return Conclusion::of(StopReason::EndTurn);
     }
     if known.budget_reached || result.subtype == "error_max_budget_usd" {
         return Conclusion::of(StopReason::BudgetReached);
@@ -155,6 +156,11 @@ mod tests {
         let table = [
             (json!({}), "end_turn", None),
             (json!({"stop_reason": "refusal"}), "refusal", None),
+            (
+                json!({"stop_reason": "refusal", "is_error": true}),
+                "refusal",
+                None,
+            ),
             (
                 json!({"subtype": "error_max_budget_usd", "is_error": true}),
                 "budget_reached",

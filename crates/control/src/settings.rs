@@ -1,6 +1,7 @@
 //! How runtimes are started and how long each step may take.
 
 use crate::Runtime;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -61,6 +62,10 @@ pub struct RuntimeTemplate {
     pub token_variable: String,
     /// The directory that the agent works in.
     pub directory: String,
+    /// What `--settings` has besides what is the session's own.
+    pub settings: Map<String, Value>,
+    /// Whether calls that had not begun when a runtime was lost can be made again by the next one.
+    pub makes_calls_again: bool,
 }
 
 impl RuntimeTemplate {
@@ -68,8 +73,13 @@ impl RuntimeTemplate {
     pub fn claude() -> Self {
         let mut template = Self {
             program: "/.hostler/runtime/claude".to_owned(),
+            makes_calls_again: false,
             ..Self::native()
         };
+        // Else each page that the agent wants is first asked about at claude.ai.
+        template
+            .settings
+            .insert("skipWebFetchPreflight".to_owned(), true.into());
         let quiet = [
             "DISABLE_AUTOUPDATER",
             "DISABLE_ERROR_REPORTING",
@@ -126,6 +136,8 @@ impl RuntimeTemplate {
                 .into(),
             token_variable: "ANTHROPIC_API_KEY".to_owned(),
             directory: "/workspace".to_owned(),
+            settings: Map::new(),
+            makes_calls_again: true,
         }
     }
 }

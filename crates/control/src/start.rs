@@ -347,10 +347,14 @@ impl Start {
     ) -> Result<Conversation, String> {
         let id = message::conversation_uuid(&self.record.row.id);
         let unreachable = |error: ClientError| format!("the conversation could not be restored: {error}");
-        if files.is_none() && self.has_transcript(place, id).await.map_err(unreachable)? {
+        // What was answered to calls that are not made again is in the log alone.
+        let lacks_answers = matches!(order, Order::GoOn { .. }) && !self.template().makes_calls_again;
+        let is_whole = files.is_none() && !lacks_answers;
+        if is_whole && self.has_transcript(place, id).await.map_err(unreachable)? {
             return Ok(Conversation::Resumed(id));
         }
-        if let (Some(Files::Kept), Some(torn)) = (files, self.transcript_path(id)) {
+        let may_be_there = matches!(files, None | Some(Files::Kept));
+        if let (true, Some(torn)) = (may_be_there, self.transcript_path(id)) {
             // It may have been cut in the middle of what was being written, or filled with nothing: the log is whole.
             match place.client.delete_file(torn).await {
                 Err(error) if error.kind() != Some(ErrorKind::NotFound) => return Err(unreachable(error)),

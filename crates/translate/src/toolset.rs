@@ -92,22 +92,23 @@ impl Toolset {
 
     /// What a runtime's command line says of its tools.
     pub fn arguments(&self) -> Vec<String> {
-        let names = |wanted: fn(&Permission) -> bool| -> Vec<&str> {
-            let found = self.built_in.iter().filter(|(_, permission)| wanted(permission));
-            found.map(|(name, _)| runtime_tool_name(name)).collect()
-        };
-        let mut arguments = vec!["--tools".to_owned(), names(|_| true).join(",")];
-        let asking = names(|permission| *permission == Permission::AlwaysAsk);
-        if !asking.is_empty() {
-            let settings = json!({"permissions": {"ask": asking}});
-            arguments.extend([
-                "--settings".to_owned(),
-                settings.to_string(),
-                "--permission-prompt-tool".to_owned(),
-                "stdio".to_owned(),
-            ]);
+        let mut arguments = vec!["--tools".to_owned(), self.names(|_| true).join(",")];
+        if !self.settings().is_empty() {
+            arguments.extend(["--permission-prompt-tool".to_owned(), "stdio".to_owned()]);
         }
         arguments
+    }
+
+    /// What its settings say of them.
+    pub fn settings(&self) -> Map<String, Value> {
+        let asking = self.names(|permission| *permission == Permission::AlwaysAsk);
+        let rules = (!asking.is_empty()).then(|| ("permissions".to_owned(), json!({"ask": asking})));
+        rules.into_iter().collect()
+    }
+
+    fn names(&self, wanted: fn(&Permission) -> bool) -> Vec<&str> {
+        let found = self.built_in.iter().filter(|(_, permission)| wanted(permission));
+        found.map(|(name, _)| runtime_tool_name(name)).collect()
     }
 }
 
@@ -147,10 +148,11 @@ mod tests {
 
     #[test]
     fn a_runtime_is_told_what_it_has_and_what_asks() {
-        let arguments = toolset().arguments();
-        assert_eq!(arguments[..2], ["--tools", "Bash,Read"]);
-        let settings: Value = serde_json::from_str(&arguments[3]).unwrap();
+        let expected = ["--tools", "Bash,Read", "--permission-prompt-tool", "stdio"];
+        assert_eq!(toolset().arguments(), expected);
+        let settings = Value::Object(toolset().settings());
         assert_eq!(settings, json!({"permissions": {"ask": ["Bash"]}}));
         assert_eq!(Toolset::default().arguments(), ["--tools", ""]);
+        assert!(Toolset::default().settings().is_empty());
     }
 }

@@ -92,6 +92,15 @@ impl State {
         *self = translator.state;
         cut
     }
+
+    /// Ends calls that had not begun when their runtime was lost, where no other runtime can make them.
+    pub fn give_up(&mut self) -> Vec<Meaning> {
+        let mut translator = Translator::new(None, std::mem::take(self));
+        let mut out = Vec::new();
+        translator.end_calls(&mut out, given_up, |_, _| true);
+        *self = translator.state;
+        out
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -402,6 +411,11 @@ pub fn interrupted(tool_use_id: EventId) -> Body {
 /// What a call of a reply gets that broke off after it.
 fn not_made(tool_use_id: EventId) -> Body {
     let text = "The model's reply was cut off after this call, so it was not made.";
+    failed(tool_use_id, text)
+}
+
+fn given_up(tool_use_id: EventId) -> Body {
+    let text = "The runtime was lost before this call began, so it was not made.";
     failed(tool_use_id, text)
 }
 

@@ -164,17 +164,21 @@ impl Owner {
             (_, Some(turn)) => turn.kept.frames.cut(&kept),
             (_, None) => Vec::new(),
         };
-        for meaning in meanings {
-            if let Meaning::Event(id, body) = meaning {
-                let processed_at = Some(OffsetDateTime::now_utc());
-                let event = Event {
-                    id,
-                    processed_at,
-                    body,
-                };
-                batch.event(event, None);
-            }
+        note(meanings, batch);
+    }
+
+    /// Another runtime knows nothing of calls that had not begun: they end in the log, and the model may make them anew.
+    fn give_up_calls(&mut self, batch: &mut Batch) {
+        let Some(turn) = &mut self.turn else { return };
+        for call in turn.kept.asks.not_begun() {
+            turn.kept.asks.resolved(&call);
         }
+        note(turn.kept.frames.give_up(), batch);
+    }
+
+    fn makes_calls_again(&self) -> bool {
+        let templates = &self.parts.settings.templates;
+        templates.of(&self.record.settings.runtime).makes_calls_again
     }
 
     /// The turn has no runtime any more, and what it left open is cut: it goes on in another one, or has ended.
@@ -214,8 +218,12 @@ impl Owner {
 
     /// Starts a runtime that goes on with the turn.
     pub(super) async fn go_on(&mut self, pause: Duration) -> Result<(), Quit> {
+        let mut batch = Batch::default();
+        if !self.makes_calls_again() {
+            self.give_up_calls(&mut batch);
+        }
         let order = self.order_to_go_on().await?;
-        let mut beginning = self.beginning(Batch::default(), order);
+        let mut beginning = self.beginning(batch, order);
         beginning.pause = pause;
         let appended = self.store_in_time(&beginning.append).await?;
         self.begin_in_new_runtime(beginning, appended).await
@@ -247,5 +255,19 @@ impl Owner {
         batch.body(sandbox_lost());
         let append = self.append(&batch);
         self.write(append, batch).await
+    }
+}
+
+fn note(meanings: Vec<Meaning>, batch: &mut Batch) {
+    for meaning in meanings {
+        if let Meaning::Event(id, body) = meaning {
+            let processed_at = Some(OffsetDateTime::now_utc());
+            let event = Event {
+                id,
+                processed_at,
+                body,
+            };
+            batch.event(event, None);
+        }
     }
 }

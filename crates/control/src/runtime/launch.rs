@@ -3,6 +3,7 @@
 use crate::settings::RuntimeTemplate;
 use domain::Cost;
 use guest_protocol::{Framing, Spawn, Stdio};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use stream_json::{ControlRequest, Frame, FrameError, Initialize, Request};
@@ -64,8 +65,13 @@ impl Launch {
         if let Some(calls) = self.run_tool_uses {
             flag("--run-tool-uses", calls.join(","));
         }
+        let mut settings = template.settings.clone();
         if let Some(toolset) = &self.tools {
+            settings.extend(toolset.settings());
             argv.extend(toolset.arguments());
+        }
+        if !settings.is_empty() {
+            argv.extend(["--settings".to_owned(), Value::Object(settings).to_string()]);
         }
         let mut env = self.environment;
         env.extend(template.environment.clone());
@@ -107,9 +113,13 @@ pub(crate) fn initialize(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn launch(conversation: Conversation) -> Spawn {
+        ready(conversation, None).spawn(&RuntimeTemplate::native())
+    }
+
+    fn ready(conversation: Conversation, tools: Option<Arc<Toolset>>) -> Launch {
         Launch {
             process: "runtime-1".to_owned(),
             model: "m".to_owned(),
@@ -117,7 +127,7 @@ mod tests {
             max_cost: Some(Cost::from_usd(0.5)),
             token: "hostler-session-x".to_owned(),
             conversation,
-            tools: None,
+            tools,
             environment: [
                 ("CI".to_owned(), "1".to_owned()),
                 ("HOME".to_owned(), "/root".to_owned()),
@@ -126,7 +136,25 @@ mod tests {
             effort: None,
             run_tool_uses: None,
         }
-        .spawn(&RuntimeTemplate::native())
+    }
+
+    #[test]
+    fn the_official_program_is_told_everything_in_one_settings_flag() {
+        let asking = [("bash".to_owned(), translate::toolset::Permission::AlwaysAsk)];
+        let toolset = Toolset {
+            built_in: asking.into(),
+            ..Toolset::default()
+        };
+        let launch = ready(Conversation::New(Uuid::nil()), Some(Arc::new(toolset)));
+        let spawn = launch.spawn(&RuntimeTemplate::claude());
+        assert_eq!(spawn.argv[0], "/.hostler/runtime/claude");
+        let at: Vec<_> = (0..spawn.argv.len())
+            .filter(|at| spawn.argv[*at] == "--settings")
+            .collect();
+        let settings: Value = serde_json::from_str(&spawn.argv[at[0] + 1]).unwrap();
+        let expected = json!({"permissions": {"ask": ["Bash"]}, "skipWebFetchPreflight": true});
+        assert_eq!((at.len(), settings), (1, expected));
+        assert_eq!(spawn.env["DISABLE_AUTOUPDATER"], "1");
     }
 
     #[test]

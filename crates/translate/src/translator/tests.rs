@@ -666,3 +666,15 @@ fn an_api_error_is_kept_for_the_end_of_the_turn_and_is_no_message() {
     assert_eq!(translator.take_api_error(), Some(error));
     assert_eq!(translator.take_api_error(), None);
 }
+
+#[test]
+fn calls_that_nobody_makes_any_more_are_ended_as_not_made() {
+    let mut translator = Translator::default();
+    let told = translator.translate(frame(tool_use("t1"))).unwrap();
+    let mut state = translator.state.clone();
+    let ended = state.give_up();
+    assert_eq!(kinds(&ended), ["agent.tool_result"]);
+    let called = ids(&told, "agent.tool_use");
+    assert!(matches!(&ended[0], Meaning::Resolved(id) if *id == called[0]));
+    assert!(state.give_up().is_empty());
+}
