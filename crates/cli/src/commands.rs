@@ -8,9 +8,8 @@ pub(crate) mod runtimes;
 pub(crate) mod serve;
 pub(crate) mod sessions;
 
-use crate::failure::Failure;
 use crate::services::{How, Running, Services, StartError, StartOptions};
-use crate::signals::Signals;
+use terminal::{Failure, Signals};
 
 /// Starts the services, unless the user would rather not wait.
 pub(crate) async fn start(

@@ -1,14 +1,12 @@
 //! One turn of a session, as it is followed from a terminal: events are shown as they are stored, one Ctrl-C
 //! interrupts the agent, another stops the session.
 
-use crate::failure::Failure;
 use crate::render::activity::Activity;
-use crate::signals::Signals;
-use crate::terminal::Terminal;
 use control::{Control, EventStream, Idle, Item};
 use domain::SessionId;
 use futures_util::future::BoxFuture;
 use std::time::Duration;
+use terminal::{Failure, Signals, Terminal};
 use wire::Preview;
 
 /// The log's last events are in the store already: reading them takes no longer.

@@ -1,9 +1,9 @@
 //! An entry of a session's log, from a server or from the store: as JSON, and as far as this program understands it.
 
-use crate::render::text::json_line;
 use domain::EventId;
 use serde::Deserialize;
 use store::LoggedEvent;
+use terminal::text::json_line;
 use wire::Event;
 
 #[derive(Debug, Clone)]

@@ -2,8 +2,6 @@
 
 use crate::arguments::ServeArguments;
 use crate::check::place_for_data;
-use crate::environment::Environment;
-use crate::failure::Failure;
 use configuration::document::{ConfigError, Document};
 use configuration::values::{Addresses, Allowed, BaseUrl, FilePath, Filter, Flag, Whole};
 use configuration::{Config, values_of};
@@ -11,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::Path;
+use terminal::{Environment, Failure};
 use toml::Value;
 
 const SHOWN: usize = 200;

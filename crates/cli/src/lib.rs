@@ -9,10 +9,7 @@ mod check;
 mod commands;
 mod conversation;
 mod entry;
-mod environment;
 mod example;
-mod failure;
-mod input;
 mod layers;
 mod outcome;
 mod reach;
@@ -21,10 +18,7 @@ mod review;
 mod services;
 mod session;
 mod settings;
-mod signals;
-mod style;
 mod tail;
-mod terminal;
 #[cfg(test)]
 mod testing;
 mod trouble;
@@ -37,12 +31,9 @@ pub use arguments::{
 };
 pub use commands::serve::APART;
 pub use configuration::{EgressTuning, JailerStart, ModelTuning, Tuning};
-pub use environment::Environment;
-pub use failure::{Exit, Failure};
 pub use services::{How, Running, Services, Shutdown, StartError, StartOptions, Upstream};
 pub use settings::ServeSettings;
-pub use signals::{Asked, Signals};
-pub use terminal::{Kind, Terminal};
+pub use terminal::{Asked, Environment, Exit, Failure, Kind, Signals, Terminal};
 
 use std::process::ExitCode;
 

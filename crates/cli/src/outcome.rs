@@ -1,6 +1,5 @@
 //! What a run came to, as `--json` prints it: one object on one line, also when it failed.
 
-use crate::failure::Failure;
 use crate::render::changes::{missing_flags, word};
 use change_set::{Allowed, ChangeSet, Lines};
 use control::Summary;
@@ -8,6 +7,7 @@ use domain::{SessionId, Usage};
 use serde::Serialize;
 use std::collections::HashSet;
 use std::time::Duration;
+use terminal::Failure;
 use wire::SessionUsage;
 
 /// Changes that are listed; `changes_left_out` counts the rest.

@@ -2,9 +2,6 @@
 
 use crate::arguments::DataArgument;
 use crate::check::data_directory;
-use crate::environment::Environment;
-use crate::failure::Failure;
-use crate::render::text::{one_line, safe};
 use crate::settings::known_admin_key;
 use change_set::printable;
 use client::{Client, ClientError, UrlError};
@@ -13,6 +10,8 @@ use hosted::{AdminKey, ServerAddress};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use store::{Instance, InstanceError};
+use terminal::text::{one_line, safe};
+use terminal::{Environment, Failure};
 
 /// Of what a server says of an error.
 const REQUEST_COLUMNS: usize = 60;

@@ -5,5 +5,4 @@ pub(crate) mod changes;
 pub(crate) mod diff;
 pub(crate) mod event_line;
 pub(crate) mod facts;
-pub(crate) mod text;
 pub(crate) mod waiting;

@@ -1,10 +1,7 @@
 //! The changes that a session left: read, shown and, on the user's word, applied.
 
-use crate::failure::Failure;
 use crate::reach::quoted;
 use crate::render::diff::for_terminal;
-use crate::signals::Signals;
-use crate::terminal::Terminal;
 use change_set::{
     Allowed, Applied, ApplyError, ChangeSet, Faults, GuestSource, Options, Outcome, Source, View, printable,
 };
@@ -14,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use terminal::{Failure, Signals, Terminal};
 
 /// Conflicts that an error names; the summary shows more.
 const NAMED_CONFLICTS: usize = 5;
@@ -197,9 +195,9 @@ pub(crate) fn recover(data: &Path, terminal: &mut Terminal) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::signals::Asked;
     use crate::testing::{Report, Workspace};
     use std::fs;
+    use terminal::Asked;
     use tokio::sync::mpsc;
 
     async fn review(workspace: &Workspace, report: Report) -> Review {

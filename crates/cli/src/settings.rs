@@ -3,8 +3,6 @@
 
 use crate::arguments::ServeArguments;
 use crate::check::{choose_upstream, place_for_data};
-use crate::environment::Environment;
-use crate::failure::Failure;
 use crate::layers::{Layers, Source};
 use crate::services::Upstream;
 use configuration::{Tuning, key_file, shown};
@@ -13,6 +11,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use terminal::{Environment, Failure};
 
 /// The keys of the file that name files with keys.
 pub(crate) const MODEL_KEY: &str = "upstream.api_key_file";

@@ -8,12 +8,12 @@
 //! ```
 
 use crate::entry::Entry;
-use crate::failure::Failure;
 use crate::reach::Server;
 use crate::session::Session;
 use client::{ClientError, Records};
 use domain::{EventId, SessionId};
 use std::time::Duration;
+use terminal::Failure;
 use tokio::time::Instant;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -213,8 +213,8 @@ impl Tail {
 mod tests {
     use super::*;
     use crate::arguments::DataArgument;
-    use crate::environment::Environment;
     use crate::reach::Reach;
+    use terminal::Environment;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 

@@ -1,8 +1,8 @@
 //! What an agent's end means to the user: done, or which failure, and what can be done about it.
 
-use crate::failure::Failure;
-use crate::render::text::safe;
 use control::Idle;
+use terminal::Failure;
+use terminal::text::safe;
 use wire::{SessionError, SessionErrorType, StopReason};
 
 /// Nothing if the agent is done. `session` names it with the flags that lead to it.

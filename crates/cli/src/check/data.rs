@@ -1,10 +1,9 @@
 //! Where hostler keeps its sessions.
 
 use crate::arguments::DataArgument;
-use crate::environment::Environment;
-use crate::failure::Failure;
 use crate::layers::Layers;
 use std::path::{Path, PathBuf};
+use terminal::{Environment, Failure};
 
 #[derive(Debug, thiserror::Error)]
 enum DataError {

@@ -1,8 +1,8 @@
 //! The model that is asked for: one whose price is known, or any that the user's own server may have.
 
-use crate::failure::Failure;
 use change_set::printable;
 use domain::{Cost, PriceTable};
+use terminal::Failure;
 
 #[derive(Debug, thiserror::Error)]
 enum ModelError {

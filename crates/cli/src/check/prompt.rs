@@ -1,9 +1,8 @@
 //! What the agent is asked to do.
 
-use crate::failure::Failure;
-use crate::input::{self, Until};
-use crate::signals::Signals;
 use std::io;
+use terminal::input::{self, Until};
+use terminal::{Failure, Signals};
 
 /// More than any person writes, and less than any model takes.
 pub(crate) const MAX_PROMPT_BYTES: usize = 1 << 20;

@@ -1,13 +1,12 @@
 //! Who answers the agent's model requests. The simulated model is never taken without being said.
 
-use crate::environment::Environment;
 use crate::example;
-use crate::failure::Failure;
 use crate::services::Upstream;
 use configuration::BaseUrl;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use terminal::{Environment, Failure};
 
 /// As the simulated model's own limit.
 const MAX_SCRIPT_BYTES: u64 = 16 << 20;

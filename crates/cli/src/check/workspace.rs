@@ -1,10 +1,10 @@
 //! The directory that the agent shall work on.
 
-use crate::failure::Failure;
 use rustix::fs::Access;
 use sandbox::Workspace;
 use std::io;
 use std::path::{Path, PathBuf};
+use terminal::Failure;
 
 #[derive(Debug, thiserror::Error)]
 enum WorkspaceError {
@@ -90,8 +90,8 @@ fn find(path: &Path, data: &Path) -> Result<Workspace, WorkspaceError> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::failure::Exit;
     use std::fs;
+    use terminal::Exit;
 
     fn refused(path: &Path) -> String {
         let failure = open_workspace(path, Path::new("/nowhere/data")).unwrap_err();

@@ -1,14 +1,12 @@
 //! `hostler config`: the configuration file of a server, and what is in force.
 
 use crate::arguments::ConfigCommand;
-use crate::environment::Environment;
-use crate::failure::Failure;
 use crate::layers::{Layers, Source};
 use crate::settings::{self, ADMIN_KEY, MODEL_KEY};
-use crate::terminal::Terminal;
 use configuration::{REFERENCE, in_order, shown};
 use std::fmt::Write as _;
 use std::path::Path;
+use terminal::{Environment, Failure, Terminal};
 
 const COLUMNS: usize = 46;
 

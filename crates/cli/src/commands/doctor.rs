@@ -3,16 +3,12 @@
 use crate::arguments::DoctorArguments;
 use crate::check::data_directory;
 use crate::commands::{end, start};
-use crate::environment::Environment;
-use crate::failure::Failure;
 use crate::services::{How, Services, StartOptions};
-use crate::signals::Signals;
-use crate::style::Style;
-use crate::terminal::Terminal;
 use domain::PriceTable;
 use sandbox::Report;
 use serde::Serialize;
 use std::path::Path;
+use terminal::{Environment, Failure, Signals, Style, Terminal};
 
 #[derive(Serialize)]
 struct Findings<'a> {

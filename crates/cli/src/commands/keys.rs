@@ -3,14 +3,11 @@
 mod place;
 
 use crate::arguments::KeysCommand;
-use crate::environment::Environment;
-use crate::failure::Failure;
 use crate::reach::flags;
-use crate::render::text::{minute, one_line};
-use crate::signals::Signals;
-use crate::terminal::Terminal;
 use place::Place;
 use serde::Serialize;
+use terminal::text::{minute, one_line};
+use terminal::{Environment, Failure, Signals, Terminal};
 use wire::keys::{Create, Created, Key};
 
 const NAME_COLUMNS: usize = 40;

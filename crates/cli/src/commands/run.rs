@@ -8,15 +8,11 @@ use crate::check::{check_model, choose_upstream, data_directory, open_workspace,
 use crate::commands::runtimes::refused;
 use crate::commands::{end, start};
 use crate::conversation::{Ended, follow};
-use crate::environment::Environment;
-use crate::failure::{Exit, Failure};
 use crate::outcome::{ErrorRecord, Outcome};
 use crate::reach::flags;
-use crate::render::{changes, facts, text};
+use crate::render::{changes, facts};
 use crate::review::{Review, discard, recover};
 use crate::services::{How, Running, Services, StartOptions, Upstream};
-use crate::signals::Signals;
-use crate::terminal::{Answer, Terminal};
 use crate::{trouble, versions};
 use change_set::Allowed;
 use configuration::Tuning;
@@ -28,6 +24,7 @@ use sandbox::Workspace;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
+use terminal::{Answer, Environment, Exit, Failure, Signals, Terminal, text};
 use wire::ContentBlock;
 
 /// A session that was asked for, checked.

@@ -10,13 +10,8 @@ mod refusal;
 
 use crate::arguments::{InstallArguments, PinArguments, RuntimesCommand, UpgradeArguments};
 use crate::check::data_directory;
-use crate::environment::Environment;
-use crate::failure::Failure;
 use crate::reach::flags;
 use crate::render::facts::size;
-use crate::render::text::one_line;
-use crate::signals::Signals;
-use crate::terminal::Terminal;
 use progress::attended;
 pub(crate) use refusal::refused;
 use runtimes::{
@@ -25,6 +20,8 @@ use runtimes::{
 };
 use std::path::Path;
 use store::{Instance, InstanceError};
+use terminal::text::one_line;
+use terminal::{Environment, Failure, Signals, Terminal};
 
 /// What a command works on.
 struct Place {
@@ -201,9 +198,11 @@ async fn upgrade(
         Upgraded::Already { version } => format!("claude {version} is the default already: there is nothing newer"),
         Upgraded::Default { version } => format!("new sessions get claude {version}"),
         Upgraded::Canary(canary) => format!(
-            "{} % of new sessions get claude {}; after {} sessions of it and of the default it is the default, unless more \
-             of them fail: hostler runtimes rollback claude{} ends the trial",
-            canary.trial.share_percent, canary.version, canary.trial.sessions, place.flags
+            "{} % of new sessions get claude {version}: hostler runtimes pin claude@{version}{flags} lets all have it, \
+             hostler runtimes rollback claude{flags} ends the trial",
+            canary.trial.share_percent,
+            version = canary.version,
+            flags = place.flags
         ),
     });
     Ok(())

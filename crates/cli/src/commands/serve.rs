@@ -8,11 +8,8 @@ mod news;
 mod upgrade;
 
 use crate::commands::{end, start};
-use crate::failure::Failure;
 use crate::services::{How, Running, Services, StartOptions};
 use crate::settings::{GivenKey, ServeSettings};
-use crate::signals::Signals;
-use crate::terminal::Terminal;
 use crate::versions::Installed;
 use control::{Lifetime, Readers};
 use handover::{Post, Predecessor, Successor};
@@ -25,6 +22,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use terminal::{Failure, Signals, Terminal};
 use tokio::task::JoinHandle;
 use upgrade::Upgrades;
 

@@ -16,12 +16,9 @@ pub(crate) use follow::{OnSignal, Rested, follow};
 pub(crate) use place::unread;
 
 use crate::arguments::{ListArguments, LogsArguments, SessionsCommand, ShowArguments};
-use crate::environment::Environment;
-use crate::failure::Failure;
 use crate::services::Services;
-use crate::signals::Signals;
-use crate::terminal::Terminal;
 use place::Place;
+use terminal::{Environment, Failure, Signals, Terminal};
 
 pub(crate) async fn sessions(
     command: &SessionsCommand,

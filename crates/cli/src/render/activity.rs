@@ -1,11 +1,11 @@
 //! What the agent does, line by line as it happens: what it says, which tools it calls with what, and what came of it. Of
 //! a whole conversation, what the user said too.
 
-use crate::render::text::{one_line, safe};
-use crate::style::Style;
 use domain::EventId;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
+use terminal::Style;
+use terminal::text::{one_line, safe};
 use wire::{Body, Confirmation, ContentBlock, Event, RetryStatus, StopReason};
 
 /// The last lines of a command's output that are shown, and the first of an error.

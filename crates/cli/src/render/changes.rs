@@ -1,10 +1,10 @@
 //! The summary of a change set: a line for each file with the lines that came and went, and apart from them what needs
 //! a flag of its own, what is never applied, and what the user changed too.
 
-use crate::render::text::grouped;
-use crate::style::Style;
 use change_set::{After, Allowed, ChangeSet, Entry, Kind, Lines};
 use std::collections::HashSet;
+use terminal::Style;
+use terminal::text::grouped;
 
 /// Lines of one group; the rest is counted.
 const MAX_LINES: usize = 100;

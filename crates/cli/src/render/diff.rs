@@ -1,7 +1,7 @@
 //! A unified diff on a terminal: in colour, and harmless. In a pipe it goes out as it is, since it is for programs.
 
-use crate::style::Style;
 use change_set::printable;
+use terminal::Style;
 
 pub(crate) fn for_terminal(diff: &[u8], style: Style) -> Vec<u8> {
     let mut text = String::new();

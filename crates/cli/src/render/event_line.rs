@@ -3,9 +3,9 @@
 use crate::entry::Entry;
 use crate::render::activity::call;
 use crate::render::facts::used;
-use crate::render::text::{grouped, one_line};
-use crate::style::Style;
 use serde_json::Value;
+use terminal::Style;
+use terminal::text::{grouped, one_line};
 use time::OffsetDateTime;
 use time::macros::format_description;
 use wire::{Body, Confirmation, ContentBlock, EvaluatedPermission, Event, StopReason};

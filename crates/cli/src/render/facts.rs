@@ -1,10 +1,10 @@
 //! Single lines of facts: what the sandbox is, what this machine does not enforce, what it cost.
 
-use crate::render::text::{grouped, one_line};
 use control::Summary;
 use domain::{Limits, PriceTable};
 use policy::Rules;
 use sandbox::Report;
+use terminal::text::{grouped, one_line};
 use wire::{Money, SessionUsage};
 
 /// What the agent's sandbox may use and reach.

@@ -1,9 +1,9 @@
 //! What a session waits for: calls that the user lets run or not, and calls of tools that the user plays.
 
 use crate::render::activity::call;
-use crate::style::Style;
 use domain::EventId;
 use serde_json::{Map, Value};
+use terminal::Style;
 use wire::{Body, Event, StopReason};
 
 /// A call that has no answer.

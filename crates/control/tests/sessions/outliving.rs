@@ -3,9 +3,9 @@
 use crate::approvals::{allow, custom_result};
 use crate::runtime::Gate;
 use crate::stage::{Stage, hosted, message, within};
-use control::Input;
+use control::{Input, Runtime};
 use domain::SandboxState;
-use wire::StopReason;
+use wire::{Body, StopReason};
 
 fn count(told: &[String], word: &str) -> usize {
     told.iter().filter(|found| *found == word).count()
@@ -109,6 +109,36 @@ async fn an_approval_survives_the_sandbox() {
     assert_eq!(count(&told, "agent(resumed)"), 1);
     let specs = stage.machine.specs();
     assert_eq!(specs[1].files_from.as_ref(), Some(&specs[0].id));
+}
+
+#[tokio::test]
+async fn a_runtime_that_cannot_make_calls_again_is_told_that_they_were_not_made() {
+    let stage = Stage::hosted().await;
+    let version = "2.1.330".into();
+    let id = stage.asking_session_on(Runtime::Claude { version }).await;
+    stage.send(&id, "approve:a").await;
+    let asked = stage.asked(&id).await;
+    stage.machine.power_cut();
+    let stage = stage.host_killed().await;
+    stage.answer(&id, vec![allow(&asked[0])]).await.unwrap();
+    let idle = stage.idle(&id).await;
+    assert_eq!(idle.stop_reason, Some(StopReason::EndTurn));
+    let spawn = stage.machine.guest().spawned()[0].clone();
+    assert_eq!(spawn.argv[0], "/.hostler/runtime/claude");
+    assert!(
+        !spawn.argv.contains(&"--run-tool-uses".to_owned()),
+        "{:?}",
+        spawn.argv
+    );
+    assert!(stage.gate.ran.lock().unwrap().is_empty(), "nothing runs unasked");
+    let log = stage.log(&id).await;
+    let not_made = |body: &Body| match body {
+        Body::AgentToolResult {
+            tool_use_id, content, ..
+        } => *tool_use_id == asked[0] && format!("{content:?}").contains("it was not made"),
+        _ => false,
+    };
+    assert!(log.iter().any(|logged| not_made(&logged.event.body)), "{log:?}");
 }
 
 #[tokio::test]

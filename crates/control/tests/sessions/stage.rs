@@ -64,12 +64,17 @@ impl Stage {
 
     /// A session whose agent asks before it runs a command, and has a tool of the client's.
     pub async fn asking_session(&self) -> SessionId {
+        self.asking_session_on(Runtime::Native).await
+    }
+
+    pub async fn asking_session_on(&self, runtime: Runtime) -> SessionId {
         let toolset = serde_json::json!({
             "built_in": {"bash": "always_ask", "read": "always_allow"},
             "custom": [{"name": "weather", "description": "the weather", "input_schema": {"type": "object"}}],
         });
         let new = NewSession {
             tools: serde_json::from_value(toolset).unwrap(),
+            runtime,
             ..new_session()
         };
         self.control.create(new).await.unwrap()

@@ -1,12 +1,11 @@
 //! Where the keys are: in a data directory that nobody uses, or with the server that does.
 
 use crate::arguments::DataArgument;
-use crate::environment::Environment;
-use crate::failure::Failure;
 use crate::reach::{Reach, Server};
 use domain::KeyId;
 use hosted::{Keys, ResourceError};
 use store::{Instance, Store};
+use terminal::{Environment, Failure};
 use wire::keys::{All, Create, Created, Key};
 
 pub(super) enum Place {

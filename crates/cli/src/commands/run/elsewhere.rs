@@ -6,20 +6,16 @@ use crate::arguments::{RunArguments, RuntimeName};
 use crate::check::read_prompt;
 use crate::commands::sessions::{OnSignal, Rested, follow, unread};
 use crate::entry::Entry;
-use crate::environment::Environment;
-use crate::failure::Failure;
 use crate::outcome::Outcome;
 use crate::reach::{Reach, Server};
 use crate::render::facts::{self, used};
-use crate::render::text;
 use crate::session::Session;
-use crate::signals::Signals;
-use crate::terminal::Terminal;
 use crate::trouble;
 use domain::{Cost, SessionId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use terminal::{Environment, Failure, Signals, Terminal, text};
 use wire::{Body, ContentBlock, StopReason};
 
 /// What is made for a session is called so.

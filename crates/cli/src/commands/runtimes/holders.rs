@@ -2,10 +2,7 @@
 //! directory is asked, else its store is looked at.
 
 use crate::arguments::DataArgument;
-use crate::environment::Environment;
-use crate::failure::Failure;
 use crate::reach::{Reach, Server};
-use crate::signals::Signals;
 use client::{ClientError, SessionQuery};
 use control::Runtime;
 use domain::{SessionStatus, WorkspaceId};
@@ -13,6 +10,7 @@ use runtimes::{Holders, Version, Wanted};
 use serde::Deserialize;
 use std::path::Path;
 use store::Store;
+use terminal::{Environment, Failure, Signals};
 use wire::environments::{Environment as Definition, RuntimeName};
 use wire::keys::All;
 use wire::page::{Listing, Order, Page};

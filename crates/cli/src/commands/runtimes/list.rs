@@ -1,10 +1,10 @@
 //! `hostler runtimes list`.
 
 use crate::render::facts::size;
-use crate::render::text::{json_line, minute, one_line};
-use crate::terminal::Terminal;
 use runtimes::{Listed, Origin, Wanted};
 use serde_json::{Value, json};
+use terminal::Terminal;
+use terminal::text::{json_line, minute, one_line};
 use time::format_description::well_known::Rfc3339;
 
 const VERSION_COLUMNS: usize = 20;

@@ -2,11 +2,9 @@
 //! was downloaded.
 
 use super::Place;
-use crate::failure::Failure;
 use crate::render::facts::size;
-use crate::signals::Signals;
-use crate::terminal::Terminal;
 use runtimes::{Progress, Step};
+use terminal::{Failure, Signals, Terminal};
 use tokio::sync::watch;
 
 /// Parts of a download that have a line of their own in a pipe.

@@ -1,11 +1,11 @@
 //! What the user can do about what went wrong with a version, where the message does not say it itself.
 
-use crate::failure::{Exit, Failure};
 use runtimes::{
     ChoiceError, DownloadError, FileError, InstallError, NpmError, OfferError, RegistryError, RemoveError,
     ResolveError, RollbackError, RuntimesError, SourceError, StateError, UpgradeError,
 };
 use std::error::Error;
+use terminal::{Exit, Failure};
 
 /// The hint to an error, and whether only the call was wrong.
 pub(crate) trait Refusal: Error {

@@ -1,12 +1,12 @@
 //! What a server listens on: addresses of its own, what a service manager gives it, or what the server before it had.
 
-use crate::failure::Failure;
 use crate::settings::ServeSettings;
 use handover::Predecessor;
 use listenfd::ListenFd;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
+use terminal::Failure;
 
 #[derive(Debug, thiserror::Error)]
 enum ListenError {

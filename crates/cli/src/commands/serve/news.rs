@@ -1,9 +1,8 @@
 //! What a server says of itself: lines for people on a terminal, and lines of the log elsewhere.
 
 use crate::render::facts::missing_line;
-use crate::render::text;
 use crate::services::Running;
-use crate::terminal::Terminal;
+use terminal::{Terminal, text};
 
 pub(super) fn say(line: &'static str, terminal: &mut Terminal) {
     if terminal.err_is_terminal() {

@@ -1,6 +1,5 @@
 //! SIGUSR2: this program is started again, as the one that takes over. It may be another version by now.
 
-use crate::failure::Failure;
 use crate::settings::ServeSettings;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -10,6 +9,7 @@ use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use terminal::Failure;
 use tokio::process::Command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

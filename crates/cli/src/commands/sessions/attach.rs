@@ -8,22 +8,19 @@ use super::waits::waits;
 use crate::arguments::AttachArguments;
 use crate::check::MAX_PROMPT_BYTES;
 use crate::entry::Entry;
-use crate::environment::Environment;
-use crate::failure::{Exit, Failure};
-use crate::input::Lines;
 use crate::reach::Server;
 use crate::render::activity::{Activity, call};
-use crate::render::text::{one_line, safe};
 use crate::render::waiting::{Asks, Waiting};
 use crate::session::Session;
-use crate::signals::Signals;
 use crate::tail::{Tail, Told};
-use crate::terminal::Terminal;
 use answer::{Said, understood};
 use client::{ClientError, EventQuery};
 use domain::{EventId, SessionId};
 use std::collections::HashSet;
 use std::time::Duration;
+use terminal::input::Lines;
+use terminal::text::{one_line, safe};
+use terminal::{Environment, Exit, Failure, Signals, Terminal};
 use wire::page::Order;
 use wire::{Body, Event};
 
@@ -309,7 +306,7 @@ mod tests {
     use super::*;
     use crate::arguments::DataArgument;
     use crate::reach::Reach;
-    use crate::terminal::Kind;
+    use terminal::Kind;
     use wire::StopReason;
 
     fn server() -> Box<Server> {

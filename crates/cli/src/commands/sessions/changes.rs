@@ -5,17 +5,14 @@ use super::place::nothing;
 use crate::arguments::{AllowArguments, DataArgument};
 use crate::check::data_directory;
 use crate::commands::{end, explain, start};
-use crate::environment::Environment;
-use crate::failure::Failure;
 use crate::reach::quoted;
 use crate::render::changes::{applied_line, summary};
 use crate::review::{Review, discard, recover};
 use crate::services::{How, Running, Services, StartOptions};
-use crate::signals::Signals;
-use crate::terminal::Terminal;
 use change_set::Allowed;
 use domain::SessionId;
 use store::{Instance, Store};
+use terminal::{Environment, Failure, Signals, Terminal};
 
 type Host<'a> = (&'a Environment, &'a dyn Services);
 

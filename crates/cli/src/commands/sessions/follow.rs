@@ -3,15 +3,13 @@
 
 use super::place::refused;
 use crate::entry::Entry;
-use crate::failure::Failure;
 use crate::reach::Server;
 use crate::render::activity::Activity;
-use crate::signals::Signals;
 use crate::tail::{Tail, Told};
-use crate::terminal::Terminal;
 use control::Idle;
 use domain::{EventId, SessionId};
 use std::time::Duration;
+use terminal::{Failure, Signals, Terminal};
 use wire::{Body, Event, RetryStatus, SessionError};
 
 /// A program that waits for an agent is not stuck for ever because of a server.

@@ -2,11 +2,10 @@
 
 use super::place::{Place, unread};
 use crate::arguments::ListArguments;
-use crate::failure::Failure;
-use crate::render::text::{json_line, minute, one_line};
 use crate::session::{Session, row_as_json};
-use crate::terminal::Terminal;
 use client::SessionQuery;
+use terminal::text::{json_line, minute, one_line};
+use terminal::{Failure, Terminal};
 
 /// Of one request.
 const PAGE: usize = 100;

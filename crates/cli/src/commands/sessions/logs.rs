@@ -3,16 +3,13 @@
 use super::place::{self, Pages, Place, nothing, refused, row, unread};
 use crate::arguments::LogsArguments;
 use crate::entry::Entry;
-use crate::environment::Environment;
-use crate::failure::Failure;
 use crate::reach::Server;
 use crate::render::event_line::event_line;
-use crate::signals::Signals;
 use crate::tail::{Tail, Told};
-use crate::terminal::Terminal;
 use client::EventQuery;
 use domain::EventId;
 use std::time::Duration;
+use terminal::{Environment, Failure, Signals, Terminal};
 use wire::page::Order;
 
 /// Of a line, where no terminal says how wide it is.

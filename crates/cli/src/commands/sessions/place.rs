@@ -3,13 +3,12 @@
 
 use crate::arguments::PlaceArguments;
 use crate::entry::Entry;
-use crate::environment::Environment;
-use crate::failure::Failure;
 use crate::reach::{Reach, Server, flags, quoted};
 use client::{ClientError, EventQuery};
 use domain::SessionId;
 use std::path::{Path, PathBuf};
 use store::{Query, Store};
+use terminal::{Environment, Failure};
 use wire::page::Order;
 
 const PAGE: usize = 500;

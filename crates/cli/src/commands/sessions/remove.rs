@@ -4,17 +4,14 @@ use super::changes;
 use super::follow::{Rest, interrupt};
 use super::place::{nothing, refused};
 use crate::arguments::RemoveArguments;
-use crate::environment::Environment;
-use crate::failure::Failure;
 use crate::reach::{Reach, Server};
 use crate::services::Services;
 use crate::session::Session;
-use crate::signals::Signals;
 use crate::tail::{Tail, Told};
-use crate::terminal::Terminal;
 use client::ClientError;
 use domain::SessionId;
 use std::time::Duration;
+use terminal::{Environment, Failure, Signals, Terminal};
 
 /// An interrupt is bounded: a turn that was interrupted ends.
 const INTERRUPT: Duration = Duration::from_mins(2);

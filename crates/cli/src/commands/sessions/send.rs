@@ -6,17 +6,14 @@ use super::waits::waits;
 use crate::arguments::SendArguments;
 use crate::check::read_prompt;
 use crate::entry::Entry;
-use crate::environment::Environment;
-use crate::failure::Failure;
 use crate::reach::Server;
 use crate::render::facts::used;
 use crate::render::waiting;
 use crate::session::Session;
-use crate::signals::Signals;
-use crate::terminal::Terminal;
 use crate::trouble;
 use control::Idle;
 use domain::SessionId;
+use terminal::{Environment, Failure, Signals, Terminal};
 use wire::{Body, Confirmation, ContentBlock, StopReason};
 
 pub(super) async fn send(

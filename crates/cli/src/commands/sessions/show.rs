@@ -2,15 +2,14 @@
 
 use super::place::{Place, nothing, refused, row, unread};
 use crate::arguments::ShowArguments;
-use crate::failure::Failure;
 use crate::render::activity::Activity;
 use crate::render::facts::{cost_line, dollars, used};
-use crate::render::text::{minute, one_line, safe};
 use crate::render::waiting::{self, Waiting};
 use crate::session::Session;
-use crate::terminal::Terminal;
 use change_set::printable;
 use control::Summary;
+use terminal::text::{minute, one_line, safe};
+use terminal::{Failure, Terminal};
 
 const COLUMNS: usize = 200;
 

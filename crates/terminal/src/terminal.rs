@@ -5,9 +5,9 @@
 
 use crate::environment::Environment;
 use crate::input::{self, Until};
-use crate::render::text::safe;
 use crate::signals::Signals;
 use crate::style::Style;
+use crate::text::safe;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal as _, Write};
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub struct Kind {
 
 /// What came of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub enum Answer {
     Yes,
     No,
     Interrupted,
@@ -83,34 +83,34 @@ impl Terminal {
     }
 
     /// Of standard error.
-    pub(crate) fn style(&self) -> Style {
+    pub fn style(&self) -> Style {
         Style::new(self.is.err && self.is.colour)
     }
 
-    pub(crate) fn out_style(&self) -> Style {
+    pub fn out_style(&self) -> Style {
         Style::new(self.is.out && self.is.colour)
     }
 
-    pub(crate) fn err_is_terminal(&self) -> bool {
+    pub fn err_is_terminal(&self) -> bool {
         self.is.err
     }
 
     /// Whether lines of progress are drawn over.
-    pub(crate) fn is_animated(&self) -> bool {
+    pub fn is_animated(&self) -> bool {
         self.is.animated
     }
 
-    pub(crate) fn out_is_terminal(&self) -> bool {
+    pub fn out_is_terminal(&self) -> bool {
         self.is.out
     }
 
     /// Columns of what is printed; nothing in a pipe.
-    pub(crate) fn out_width(&self) -> Option<usize> {
+    pub fn out_width(&self) -> Option<usize> {
         (self.is.out && self.is.width > 20).then_some(self.is.width)
     }
 
     /// Columns of a line of progress: all in a pipe.
-    pub(crate) fn width(&self) -> usize {
+    pub fn width(&self) -> usize {
         if self.is.err && self.is.width > 20 {
             self.is.width
         } else {
@@ -119,12 +119,12 @@ impl Terminal {
     }
 
     /// Whether somebody is there to answer a question.
-    pub(crate) fn can_ask(&self) -> bool {
+    pub fn can_ask(&self) -> bool {
         self.is.input && self.is.err
     }
 
     /// A line of progress.
-    pub(crate) fn line(&mut self, text: &str) {
+    pub fn line(&mut self, text: &str) {
         let (err, prompt) = (&mut self.err, self.prompt.as_deref());
         let away = match prompt {
             None => "",
@@ -141,14 +141,14 @@ impl Terminal {
         }
     }
 
-    pub(crate) fn lines(&mut self, lines: &[String]) {
+    pub fn lines(&mut self, lines: &[String]) {
         for line in lines {
             self.line(line);
         }
     }
 
     /// An agent's last words, as whoever asked reads them.
-    pub(crate) fn answer(&mut self, words: Option<&str>) {
+    pub fn answer(&mut self, words: Option<&str>) {
         let Some(words) = words else { return };
         let words = if self.is.out {
             safe(words)
@@ -159,7 +159,7 @@ impl Terminal {
     }
 
     /// Lets the user type, with lines of progress above.
-    pub(crate) fn prompt(&mut self, text: &str) {
+    pub fn prompt(&mut self, text: &str) {
         if self.prompt.as_deref() == Some(text) {
             return;
         }
@@ -174,19 +174,19 @@ impl Terminal {
     }
 
     /// The user ended a line, and with it the prompt.
-    pub(crate) fn typed(&mut self) {
+    pub fn typed(&mut self) {
         self.prompt = None;
     }
 
     /// Goes to a new line, where nobody types any more.
-    pub(crate) fn no_prompt(&mut self) {
+    pub fn no_prompt(&mut self) {
         if self.prompt.take().is_some() {
             let _ = writeln!(self.err);
         }
     }
 
     /// Output proper, as it is.
-    pub(crate) fn output(&mut self, bytes: &[u8]) {
+    pub fn output(&mut self, bytes: &[u8]) {
         let (out, gone) = (&mut self.out, &mut self.reader_is_gone);
         let mut write = || {
             *gone |= out.write_all(bytes).and_then(|()| out.flush()).is_err();
@@ -198,12 +198,12 @@ impl Terminal {
     }
 
     /// Nobody reads what is printed any more.
-    pub(crate) fn reader_is_gone(&self) -> bool {
+    pub fn reader_is_gone(&self) -> bool {
         self.reader_is_gone
     }
 
     /// What is going on, shown beside the spinner until the next word.
-    pub(crate) fn status(&mut self, text: &str) {
+    pub fn status(&mut self, text: &str) {
         if !self.is.animated {
             return;
         }
@@ -212,7 +212,7 @@ impl Terminal {
     }
 
     /// How many bytes of how many, in a bar until the next word.
-    pub(crate) fn progress(&mut self, text: &str, done: u64, total: u64) {
+    pub fn progress(&mut self, text: &str, done: u64, total: u64) {
         if !self.is.animated {
             return;
         }
@@ -236,14 +236,14 @@ impl Terminal {
         })
     }
 
-    pub(crate) fn quiet(&mut self) {
+    pub fn quiet(&mut self) {
         if let Some(spinner) = self.spinner.take() {
             spinner.finish_and_clear();
         }
     }
 
     /// Asks on a terminal. Anything but a yes is a no.
-    pub(crate) async fn ask(&mut self, question: &str, signals: &mut Signals) -> Answer {
+    pub async fn ask(&mut self, question: &str, signals: &mut Signals) -> Answer {
         self.quiet();
         let _ = write!(self.err, "{question} [y/N] ");
         let _ = self.err.flush();

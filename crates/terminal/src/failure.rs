@@ -52,12 +52,12 @@ impl Failure {
     }
 
     /// By the user.
-    pub(crate) fn interrupted() -> Self {
+    pub fn interrupted() -> Self {
         Self::said("interrupted", "interrupted")
     }
 
     /// For people; the exit code.
-    pub(crate) fn tell(&self, terminal: &mut Terminal) -> u8 {
+    pub fn tell(&self, terminal: &mut Terminal) -> u8 {
         let style = terminal.style();
         terminal.line(&format!("{} {}", style.red("error:"), self.message));
         if let Some(hint) = &self.hint {
@@ -67,7 +67,7 @@ impl Failure {
     }
 
     /// For who reads logs; the exit code.
-    pub(crate) fn log(&self) -> u8 {
+    pub fn log(&self) -> u8 {
         tracing::error!(kind = self.kind, hint = self.hint, "{}", self.message);
         self.exit as u8
     }

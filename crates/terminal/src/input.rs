@@ -18,13 +18,13 @@ const NOTICE: Timespec = Timespec {
 
 /// Where to stop.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Until {
-    pub(crate) bytes: usize,
-    pub(crate) line: bool,
+pub struct Until {
+    pub bytes: usize,
+    pub line: bool,
 }
 
 /// Reads standard input to its end or until then; nothing if a signal came first.
-pub(crate) async fn read(until: Until, signals: &mut Signals) -> Option<io::Result<Vec<u8>>> {
+pub async fn read(until: Until, signals: &mut Signals) -> Option<io::Result<Vec<u8>>> {
     match io::stdin().as_fd().try_clone_to_owned() {
         Ok(input) => read_from(File::from(input), until, signals).await,
         Err(error) => Some(Err(error)),
@@ -32,14 +32,14 @@ pub(crate) async fn read(until: Until, signals: &mut Signals) -> Option<io::Resu
 }
 
 /// Lines of standard input as they come, read beside everything else.
-pub(crate) struct Lines {
+pub struct Lines {
     lines: mpsc::Receiver<io::Result<Vec<u8>>>,
     given_up: Arc<AtomicBool>,
 }
 
 impl Lines {
     /// Of a line at most so many bytes are read at once.
-    pub(crate) fn start(bytes: usize) -> io::Result<Self> {
+    pub fn start(bytes: usize) -> io::Result<Self> {
         Ok(Self::of(
             File::from(io::stdin().as_fd().try_clone_to_owned()?),
             bytes,
@@ -66,7 +66,7 @@ impl Lines {
     }
 
     /// Nothing after the last. May be dropped while it waits.
-    pub(crate) async fn next(&mut self) -> Option<io::Result<Vec<u8>>> {
+    pub async fn next(&mut self) -> Option<io::Result<Vec<u8>>> {
         self.lines.recv().await
     }
 }

@@ -5,7 +5,7 @@ use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
 
 /// Several lines: everything but tabs and line ends that could move the cursor is escaped.
-pub(crate) fn safe(text: &str) -> String {
+pub fn safe(text: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     for line in text.lines() {
         lines.push(
@@ -19,7 +19,7 @@ pub(crate) fn safe(text: &str) -> String {
 }
 
 /// JSON in one line, with what a terminal would act on escaped as JSON has it: it stays the same value.
-pub(crate) fn json_line(json: &str) -> String {
+pub fn json_line(json: &str) -> String {
     let mut line = String::with_capacity(json.len());
     for character in json.chars() {
         match character {
@@ -35,7 +35,7 @@ pub(crate) fn json_line(json: &str) -> String {
 }
 
 /// The first line, escaped, in at most so many columns.
-pub(crate) fn one_line(text: &str, width: usize) -> String {
+pub fn one_line(text: &str, width: usize) -> String {
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
     let first = lines.next().unwrap_or_default();
     // Escapes make it longer, never shorter: a bounded part is all that can be shown.
@@ -55,7 +55,7 @@ pub(crate) fn one_line(text: &str, width: usize) -> String {
 }
 
 /// In UTC.
-pub(crate) fn minute(moment: OffsetDateTime) -> String {
+pub fn minute(moment: OffsetDateTime) -> String {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute]");
     moment
         .to_offset(UtcOffset::UTC)
@@ -64,7 +64,7 @@ pub(crate) fn minute(moment: OffsetDateTime) -> String {
 }
 
 /// 1234567 as 1,234,567.
-pub(crate) fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
