@@ -97,8 +97,10 @@ pub struct Name;
 impl RuntimesCommand {
     pub(crate) fn data(&self) -> &DataArgument {
         match self {
-            Self::List { data, .. } | Self::Rollback { data, .. } | Self::Rm { data, .. } => data,
-            Self::Install(InstallArguments { data, .. })
+            Self::List { data, .. }
+            | Self::Rollback { data, .. }
+            | Self::Rm { data, .. }
+            | Self::Install(InstallArguments { data, .. })
             | Self::Pin(PinArguments { data, .. })
             | Self::Upgrade(UpgradeArguments { data, .. }) => data,
         }

@@ -144,7 +144,7 @@ async fn of_server(server: &Server) -> Result<Holders, ClientError> {
         loop {
             let page = client.sessions(&query, cursor.as_deref()).await?;
             for raw in &page.data {
-                let session: Session = serde_json::from_str(raw.get()).map_err(unreadable)?;
+                let session: Session = serde_json::from_str(raw.get()).map_err(|error| unreadable(&error))?;
                 let played = session.hostler.and_then(|facts| facts.runtime);
                 if let Some(played) = played.filter(|played| played.name == CLAUDE) {
                     holders.sessions.extend(played.version.parse::<Version>());
@@ -178,7 +178,7 @@ async fn of_server(server: &Server) -> Result<Holders, ClientError> {
     Ok(holders)
 }
 
-fn unreadable(error: serde_json::Error) -> ClientError {
+fn unreadable(error: &serde_json::Error) -> ClientError {
     ClientError::Answer {
         reason: error.to_string(),
     }

@@ -66,7 +66,7 @@ fn show(step: Step, before: Option<Step>, terminal: &mut Terminal) {
                 total: Some(total),
             } => terminal.progress("downloading", done, total),
             Step::Downloading { done, total: None } => {
-                terminal.status(&format!("downloading {}", size(done)))
+                terminal.status(&format!("downloading {}", size(done)));
             }
             _ => terminal.status(said(step)),
         }

@@ -104,12 +104,13 @@ impl Refusal for InstallError {
         match self {
             Self::Resolve(error) => error.hint(flags),
             Self::Download(DownloadError::Registry(error)) => error.hint(flags),
-            Self::Download(DownloadError::File(error)) | Self::File(error) => error.hint(flags),
+            Self::Download(DownloadError::File(error))
+            | Self::Source(SourceError::File(error))
+            | Self::File(error) => error.hint(flags),
             Self::State(error) => error.hint(flags),
             Self::Source(SourceError::NoVersion { .. }) => {
                 "add --version with the version that it is".to_owned()
             }
-            Self::Source(SourceError::File(error)) => error.hint(flags),
             Self::Exists { version, .. } => format!("hostler runtimes rm claude@{version}{flags}"),
             _ => list(flags),
         }
