@@ -126,7 +126,10 @@ def custom_tools_are_answered_by_the_client(server):
          {"type": "system.message", "content": [block("Temperatures are in Celsius.")]})
     events = stream.idle()
     assert types(events)[:3] == ["user.custom_tool_result", "system.message", "session.status_running"], types(events)
-    assert text(events).startswith("In Celsius: sunny, 21 degrees") and "no such city" in text(events), text(events)
+    said = text(events)
+    # What the operator adds goes before the result, whose end may be cut off.
+    assert said.startswith("In Celsius: <system-reminder>\nTemperatures are in Celsius.") and "no such city" in said, said
+    assert "sunny, 21 degrees" in said, said
     say(client, made.id, "weather in two cities")
     ulm, bonn = of(stream.idle(), "agent.custom_tool_use")
     send(client, made.id, {"type": "user.custom_tool_result", "custom_tool_use_id": ulm.id},

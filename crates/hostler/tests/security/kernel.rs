@@ -16,7 +16,7 @@ calls([
     ('mount', b'tmpfs', b'/mnt', b'tmpfs', 0, 0),
     ('umount2', b'/proc', 2),
     ('pivot_root', b'/tmp', b'/tmp'),
-    ('open_tree', -100, b'/tmp', 0x1 | 0x80000),
+    ('open_tree', -100, b'/etc', 0x1 | 0x80000),
     ('move_mount', -1, b'', -100, b'/mnt', 4),
     ('fsopen', b'tmpfs', 0),
     ('fsconfig', -1, 6, 0, 0, 0),
