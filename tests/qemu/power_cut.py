@@ -132,7 +132,8 @@ class Session:
         if not log:
             return True
         waits = any(event["type"] == "user.message" and event["processed_at"] is None for event in log)
-        idle = log[-1]["type"] == "session.status_idle" and not waiting(log) and not waits
+        statuses = [event["type"] for event in log if event["type"].startswith("session.status_")]
+        idle = statuses[-1:] == ["session.status_idle"] and not waiting(log) and not waits
         return idle and [log[-1]["id"]] == [event["id"] for event in self.follower.events[-1:]]
 
 
