@@ -23,6 +23,7 @@ use store::{LoggedEvent, Store};
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
 use traces::{Context, Traces};
+use tracing::Instrument as _;
 use wire::{SessionError, StopReason};
 
 /// Sessions that are taken over at the same time.
@@ -143,6 +144,17 @@ impl Control {
         if self.shared.closing.load(Ordering::Acquire) {
             return Err(CreateError::ShuttingDown);
         }
+        // It goes on where whoever asked has left: a sandbox that it was given has to go somewhere.
+        let control = self.clone();
+        let created = async move { control.create_whole(new).await };
+        match tokio::spawn(created.in_current_span()).await {
+            Ok(created) => created,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(CreateError::ShuttingDown),
+        }
+    }
+
+    async fn create_whole(&self, new: NewSession) -> Result<SessionId, CreateError> {
         let spare = self.shared.spares.take(&new);
         let id = id_for(spare.as_deref());
         let parts = &self.shared.parts;
